@@ -1,0 +1,61 @@
+# Earmark: `make demo` shows the whole job, `make test` passes its tests; `make help` lists the rest.
+# PYTHON=/path/to/python3.x chooses the interpreter; otherwise the newest working python3.13, 3.12 or 3.11.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+FOLDER ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install models test demo check format bench bench-peers clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+install: models ## environment in .venv and the default model pack
+
+# The pack lives in EARMARK_HOME (default: the user data folder), outside of this one; fetched once, verified each time.
+models: $(VENV)/.installed
+	@$(BIN)/earmark models pull musicnn
+
+test: models $(VENV)/.dev ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+demo: models ## embedded network + the whole service (FOLDER=your/music, ARGS=--once)
+	$(BIN)/earmark demo $(ARGS) $(if $(FOLDER),"$(FOLDER)")
+
+check: $(VENV)/.dev ## lint, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: models ## run the benchmarks (ARGS=NAME...)
+	$(BIN)/python -m bench $(if $(ARGS),$(ARGS),list)
+
+bench-peers: models ## install the programs that some benchmarks compare with
+	$(BIN)/pip install --quiet --requirement bench/peers.txt
+
+clean: ## remove the environment and every cache in this folder
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# --- the environment ---------------------------------------------------------------------------------------
+# Each stamp is remade when the files it depends on change.
+
+$(VENV)/.made: .ci/python
+	@python=$$(sh .ci/python "$(PYTHON)") || exit 1; \
+	echo "using $$python"; \
+	"$$python" -m venv --clear $(VENV) || { echo "make: '$$python -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@

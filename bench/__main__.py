@@ -1,0 +1,69 @@
+"""`python -m bench list`, `python -m bench NAME... [--json] [--short]`, `python -m bench --all`.
+
+`--json` prints one document `{name: {metrics, peer, ratio, machine}}`; a ratio has its metric's name as key.
+Without its peer installed (`make bench-peers`) a ratio says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from typing import Any
+
+BENCHES = {
+    "pipeline": "file to analysis: a 3-minute mp3, default pack, warm, one thread (gates: 5.5 CPU s, 600 MB)",
+    "latency": "seconds from the commit on the demo's PDS to the label on the stream (gate: p95 10 s)",
+}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
+    return {
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "arch": platform.machine(),
+        "python": platform.python_version(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, or `list`")
+    parser.add_argument("--all", action="store_true", help="run every benchmark")
+    parser.add_argument(
+        "--short", action="store_true", help="ten seconds or less each: a smoke test, not a measurement"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    wanted = parser.parse_args()
+    names = list(BENCHES) if wanted.all else wanted.names
+    if not names or names == ["list"]:
+        for name, about in BENCHES.items():
+            print(f"{name:12} {about}")
+        return 0
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    results: dict[str, Any] = {}
+    for name in names:
+        began = time.monotonic()
+        results[name] = importlib.import_module(f"bench.{name}").run(short=wanted.short) | {"machine": machine()}
+        print(f"{name}: {time.monotonic() - began:.1f} s", file=sys.stderr)
+        if not wanted.json:
+            for part in ("metrics", "peer", "ratio"):
+                for key, value in results[name].get(part, {}).items():
+                    print(f"  {part:8} {key:24} {value}")
+    if wanted.json:
+        print(json.dumps(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The label of `com.atproto.label.defs` as a value (P1). Strings are kept verbatim (P11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+VERSION = 1
+MAX_VAL_BYTES = 128  # P16: bytes of UTF-8, not characters
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label. `sig` is 64 raw bytes r||s, or None before signing (P7)."""
+
+    src: str
+    uri: str
+    val: str
+    cts: str
+    cid: str | None = None
+    neg: bool = False
+    exp: str | None = None
+    ver: int = VERSION
+    sig: bytes | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """State is kept by (src, uri, cid or "", val) (P32, P35)."""
+        return (self.src, self.uri, self.cid or "", self.val)
+
+    def fields(self) -> dict[str, Any]:
+        """The specified fields for the wire, `sig` as bytes if present; absent optionals omitted (P3, P4)."""
+        out: dict[str, Any] = {"ver": self.ver, "src": self.src, "uri": self.uri}
+        if self.cid is not None:
+            out["cid"] = self.cid
+        out["val"] = self.val
+        if self.neg:
+            out["neg"] = True
+        out["cts"] = self.cts
+        if self.exp is not None:
+            out["exp"] = self.exp
+        if self.sig is not None:
+            out["sig"] = self.sig
+        return out
+
+    def signed(self, sig: bytes) -> Label:
+        """The same label with this signature."""
+        return replace(self, sig=sig)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedLabel:
+    """A stored label with its place in the stream (P66)."""
+
+    seq: int
+    label: Label
+    key_id: str  # did:key that made the signature (P41)

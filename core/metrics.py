@@ -1,0 +1,39 @@
+"""Prometheus metrics in a registry of our own. Label values are enums, never a DID or a URI."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class Metrics:
+    """Everything that Earmark counts. One object a process, built by the composition root."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.events = Counter(
+            "earmark_events", "Events of interest read from the network", ["source", "kind"], registry=r
+        )
+        self.source_connected = Gauge(
+            "earmark_source_connected", "1 while the source is connected", ["source"], registry=r
+        )
+        self.jobs = Counter("earmark_jobs", "Jobs ended, by outcome", ["outcome", "reason"], registry=r)
+        self.jobs_waiting = Gauge("earmark_jobs_waiting", "Jobs by state", ["state"], registry=r)
+        self.job_seconds = Histogram(
+            "earmark_job_seconds",
+            "From claim to commit",
+            buckets=(0.5, 1, 2, 5, 10, 20, 60, 180),
+            registry=r,
+        )
+        self.labels = Counter("earmark_labels", "Labels signed", ["kind"], registry=r)
+        self.label_seq = Gauge("earmark_label_seq", "Newest sequence number of the label stream", registry=r)
+        self.subscribers = Gauge("earmark_label_subscribers", "Open label subscriptions", registry=r)
+        self.slow_subscribers = Counter("earmark_label_subscribers_slow", "Cut off as ConsumerTooSlow", registry=r)
+        self.requests = Counter("earmark_requests", "XRPC requests", ["method", "status"], registry=r)
+        self.anonymous = Counter("earmark_feed_tokens", "Feed requests by token", ["token"], registry=r)
+        self.feed_entries = Gauge("earmark_feed_entries", "Entries of the newest snapshot", ["feed"], registry=r)
+        self.tracks = Gauge("earmark_tracks", "Tracks by state", ["state"], registry=r)
+
+    def text(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self.registry)

@@ -1,0 +1,95 @@
+"""What rooms are handed by the composition root: protocols only, so that siblings never import each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from core.analysis import Analysis
+from core.keys import PublicKey
+from core.types import Did, Track, Visibility
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A complete answer within the caps. `headers` has lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+
+class SafeHttp(Protocol):
+    """The one HTTP client for small outside documents (P206): https, vetted addresses, caps, no redirects."""
+
+    async def get(
+        self,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int = 512 * 1024,
+        timeout_seconds: float = 10.0,
+    ) -> HttpAnswer:
+        """Any HTTP status is an answer. Raises UnsafeHost, Unreachable, RateLimited."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a DID document says (P207, P208). The handle is a claim until verified."""
+
+    did: Did
+    pds: str | None = None  # origin without trailing slash
+    signing_key: PublicKey | None = None  # #atproto
+    label_key: PublicKey | None = None  # #atproto_label
+    handle_claim: str | None = None
+    services: Mapping[str, str] = field(default_factory=dict)  # "atproto_labeler" -> endpoint
+
+
+class Directory(Protocol):
+    """DID -> Identity with a bounded cache."""
+
+    async def resolve(self, did: str, *, refresh: bool = False) -> Identity:
+        """Raises UnknownDid (permanent), UnsafeHost, Unreachable. `refresh` bypasses the cache once."""
+        ...
+
+    def forget(self, did: str) -> None:
+        """Drop what is cached (an #identity event, P154)."""
+        ...
+
+
+class Audio(Protocol):
+    """Fetches the audio of a track to a private temporary file that is gone when the context ends."""
+
+    def fetch(self, track: Track) -> AbstractAsyncContextManager[Path]:
+        """Raises NoAudio, BlobGone, BlobTooLarge, BlobMismatch, UnsafeHost, Unreachable, RateLimited, Deadline."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VisibilityAnswer:
+    """What the publishing app said of a track: PUBLIC or HIDDEN, and the page people open if it is public."""
+
+    visibility: Visibility
+    page_url: str | None = None
+
+
+class VisibilityCheck(Protocol):
+    """Asks the publishing app whether its artist wants a track to be found (LEXICONS 3.3)."""
+
+    async def check(self, track: Track) -> VisibilityAnswer:
+        """Raises Unanswered when there is no usable answer: never fail open."""
+        ...
+
+
+class Analyst(Protocol):
+    """Listens to one local file in a supervised child process."""
+
+    async def analyse(self, path: Path) -> Analysis:
+        """Raises NotAudio, Undecodable, Truncated, TooShort, TooLong, ChildCrashed, Deadline."""
+        ...

@@ -1,0 +1,74 @@
+"""`earmark track URI`: where a record is in the pipeline, what was decided and why."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from core.config import Settings
+from core.types import AtUri
+from earmark.report import track_report
+from store import Store
+
+
+@click.command("track")
+@click.argument("uri")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.pass_obj
+def command(config_path: Path | None, uri: str, as_json: bool) -> None:
+    """Show where the record URI (at://did/collection/rkey) is, what was decided and why.
+
+    Reads the store of `home`, also while the service runs. Exit code 1 if the record was never seen.
+    """
+    try:
+        AtUri.parse(uri)
+    except ValueError:
+        raise click.BadParameter("must be at://did/collection/rkey, with a DID", param_hint="URI") from None
+    settings = Settings.load(config_path)
+    report = asyncio.run(_report(settings, uri))
+    if as_json:
+        click.echo(orjson.dumps(report))
+    elif report is None:
+        click.echo(f"{uri} was never seen here", err=True)
+    else:
+        _print(report)
+    sys.exit(0 if report else 1)
+
+
+async def _report(settings: Settings, uri: str) -> dict[str, Any] | None:
+    store = await Store.open_to_read(settings.database)
+    try:
+        async with store.read() as reader:
+            return await track_report(reader, uri, labeler_did=settings.labeler.did or settings.service_did)
+    finally:
+        await store.close()
+
+
+def _print(report: dict[str, Any]) -> None:
+    job, verdict = report["job"] or {}, report["verdict"] or {}
+    waiting = f", next try {job['next_try']}" if job.get("next_try") else ""
+    genres = ", ".join(f"{genre['display']} {genre['score']:.2f}" for genre in verdict.get("genres", [])[:5])
+    labels = ", ".join(f"{'not ' if row['neg'] else ''}{row['val']} (seq {row['seq']})" for row in report["labels"])
+    published = "" if not verdict else " (published)" if verdict["published"] else " (waits for the publisher)"
+    table = Table(show_header=False, box=None)
+    for name, value in (
+        ("track", report["title"] or "(not shown: its artist does not publish it)"),
+        ("state", report["state"] + (f": {report['reason']}" if report["reason"] else "")),
+        ("visibility", report["visibility"]),
+        ("job", f"{job['state']}, attempt {job['attempt']}{waiting}" if job else "none"),
+        ("verdict", f"{verdict['status']}{published}" if verdict else "none yet"),
+        ("genres heard", genres or "none"),
+        ("labels", labels or "none"),
+        ("posts", "\n".join(report["posts"]) or "none"),
+        ("first seen", report["first_seen"]),
+    ):
+        table.add_row(f"[bold]{name}[/bold]", escape(str(value)))
+    Console().print(table)

@@ -1,0 +1,396 @@
+"""The composition root: the whole machine on one screen.
+
+`build` constructs and opens nothing; `Service.run` opens, starts, stops and closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from core.analysis import Analysis, Space, Verdict
+from core.clock import Clock, SystemClock
+from core.config import Settings
+from core.errors import Misconfigured, Permanent, Transient, UnknownDid
+from core.keys import PublicKey, SigningKey
+from core.log import Log
+from core.metrics import Metrics
+from core.taxonomy import Taxonomy
+from core.types import Did, parse_did
+from core.xrpc import Method
+from earmark import __version__
+from earmark.api import Api
+from earmark.roles import Roles, within
+from earmark.web import Web
+from earmark.worker import Worker
+from feedgen.catalogue import load_catalogue
+from feedgen.did_document import build_did_document
+from feedgen.live import LiveFeeds
+from feedgen.methods import FeedMethods
+from firehose.blob import AudioFetcher, FetchLimits
+from firehose.guard import Guard
+from firehose.identity import DidDirectory
+from firehose.ingest import Ingest, IngestLimits, interest_in
+from firehose.jetstream import Jetstream
+from firehose.links import LinkRules
+from firehose.records import load_mapping, page_hosts
+from firehose.relay import Relay
+from firehose.safehttp import GuardedHttp
+from firehose.source import Source
+from firehose.visibility import PlyrVisibility
+from labeler.enroll import check_enrolment
+from labeler.label_key import load_label_key
+from labeler.methods import LabelMethods
+from labeler.musicnn import TagMapping
+from labeler.policy import Policy
+from labeler.publisher import Publisher
+from models.crew import Crew
+from models.moods import query_vector, tag_positions
+from store import Store, jobs, labels, tracks
+from store.index import VectorIndex
+from store.tracks import StoredTrack
+
+PUBLIC_SOURCES = {
+    "jetstream": (
+        "wss://jetstream2.us-east.bsky.network",
+        "wss://jetstream1.us-east.bsky.network",
+        "wss://jetstream2.us-west.bsky.network",
+        "wss://jetstream1.us-west.bsky.network",
+    ),
+    "relay": ("wss://relay1.us-east.bsky.network", "wss://relay1.us-west.bsky.network"),
+}
+SPACES = {Space.MUSICNN_SOUND: 400, Space.MUSICNN_TAGS: 100}
+ENROL_RETRY_SECONDS = 30.0
+
+
+def build(settings: Settings, *, log: Log, clock: Clock | None = None) -> Service:
+    """The service for these settings. Raises Misconfigured; touches neither network nor disk (but the key file)."""
+    return Service(settings, log=log, clock=clock or SystemClock())
+
+
+class Service:
+    """All roles in one process."""
+
+    def __init__(self, settings: Settings, *, log: Log, clock: Clock) -> None:
+        self.settings, self.log, self.clock = settings, log, clock
+        self.metrics = Metrics()
+        self.ready = asyncio.Event()
+        self._labeler, self._key = _labeler_of(settings)
+        self._enrolled = False
+        loopback = settings.development.allow_loopback
+        contact = f" (+{settings.service.contact})" if settings.service.contact else ""
+        self._user_agent = f"Earmark/{__version__}{contact}"
+        self._guard = Guard(allow_loopback=loopback)
+        self._http = GuardedHttp(self._guard, clock=clock, user_agent=self._user_agent)
+        self.directory = DidDirectory(
+            self._http, clock=clock, plc_url=settings.network.plc_url, allow_loopback=loopback
+        )
+        self._mapping = load_mapping(only=frozenset(settings.source.collections))
+        self._link_rules = (
+            LinkRules(frozenset(self._mapping), page_hosts(self._mapping)) if settings.source.posts else None
+        )
+        self.source = self._source()
+        taxonomy = Taxonomy.load()
+        self._policy = Policy(taxonomy, TagMapping.load(taxonomy), publish_styles=settings.policy.publish_styles)
+        self.catalogue = load_catalogue(
+            settings.feeds.catalogue,
+            taxonomy=taxonomy,
+            known_tags=tag_positions(),
+            min_seconds=settings.feeds.min_seconds,
+        )
+        self._crew = Crew(
+            home=settings.home,
+            pack=settings.listening.pack,
+            children=settings.listening.children or os.cpu_count() or 1,
+            deadline_seconds=settings.listening.deadline_seconds,
+            max_seconds=settings.listening.max_seconds,
+        )
+
+    # --- life -----------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Opens everything, runs until `stop` is set, closes everything in order. Raises what ended a role."""
+        settings, log = self.settings, self.log
+        settings.data.mkdir(parents=True, exist_ok=True)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._http.close)
+            store = await Store.open(settings.database, clock=self.clock)
+            stack.push_async_callback(store.close)
+            async with store.write() as tx:  # one process, one store: whoever held a lease is gone
+                await jobs.reclaim(tx, now_us=self.clock.now_us())
+            index = await VectorIndex.open(store, settings.data / "index", spaces=SPACES)
+            audio = await stack.enter_async_context(self._audio())
+            stack.push_async_callback(self._crew.close)
+            await self._crew.start()
+            feeds = self._feeds(store, index)
+            server, web_app = self._web(store, feeds)
+            site = await self._listen(stack, web_app)
+            roles = Roles(log)
+            publisher = self._publisher(store)
+            self._start_roles(roles, store, audio, feeds, publisher)
+            log.info("serving", url=settings.public_url, listen=site, mode=self.mode(), source=self.source.name)
+            self.ready.set()
+            try:
+                await roles.watch(stop)
+            finally:
+                log.info("stopping")
+                await within(1.0, roles.stop("ingest"))
+                await within(2.0, roles.stop("worker"))
+                if publisher is not None and self._enrolled:
+                    await within(2.0, publisher.drain(1.5))
+                await within(1.0, roles.stop("publish", "feeds", "gauges"))
+                await within(2.0, server.close_sockets())
+                await within(2.0, index.checkpoint())
+        log.info("stopped")
+
+    def _start_roles(
+        self, roles: Roles, store: Store, audio: AudioFetcher, feeds: LiveFeeds, publisher: Publisher | None
+    ) -> None:
+        ingest = Ingest(
+            store,
+            self.source,
+            mapping=self._mapping,
+            rules=self._link_rules,
+            directory=self.directory,
+            clock=self.clock,
+            log=self.log,
+            metrics=self.metrics,
+            limits=IngestLimits(high_water=self.settings.queue.high_water),
+            begin=0 if self.settings.source.begin == "oldest" else None,
+        )
+        roles.start("ingest", ingest.run)
+        for number in range(self.settings.listening.children or os.cpu_count() or 1):
+            roles.start(f"worker-{number}", self._worker(f"worker-{number}", store, audio).run)
+        if publisher is not None:
+            roles.start("publish", partial(self._publish, publisher))
+        roles.start("feeds", feeds.run)
+        roles.start("gauges", partial(self._measure, store, feeds))
+
+    def mode(self) -> str:
+        """In words, for people: whether labels are published, and if not, how to begin."""
+        if self._key is None:
+            return (
+                "read-only: analyses, serves scores and previews, publishes no labels. To enrol, set labeler.did and "
+                "labeler.key_file and put the key's public half and this address into the account's DID document"
+            )
+        return f"labels as {self._labeler}" if self._enrolled else f"waiting to verify the identity of {self._labeler}"
+
+    # --- parts ----------------------------------------------------------------------------------------------
+
+    def _source(self) -> Source:
+        settings = self.settings
+        interest = interest_in(self._mapping, self._link_rules)
+        urls = settings.source.urls or PUBLIC_SOURCES[settings.source.kind]
+        loopback = settings.development.allow_loopback
+        if settings.source.kind == "jetstream":
+            return Jetstream(
+                urls, interest, clock=self.clock, log=self.log, user_agent=self._user_agent, allow_loopback=loopback
+            )
+        return Relay(
+            urls[0],
+            interest,
+            clock=self.clock,
+            log=self.log,
+            directory=self.directory,
+            user_agent=self._user_agent,
+            allow_loopback=loopback,
+            frame_timeout_seconds=None if loopback else 90.0,  # a test network is quiet: pings tell that it lives
+        )
+
+    def _audio(self) -> AudioFetcher:
+        listening = self.settings.listening
+        return AudioFetcher(
+            self.directory,
+            self._guard,
+            folder=self.settings.data / "listening",
+            clock=self.clock,
+            user_agent=self._user_agent,
+            limits=FetchLimits(max_bytes=listening.max_bytes, deadline_seconds=listening.fetch_seconds),
+        )
+
+    def _worker(self, name: str, store: Store, audio: AudioFetcher) -> Worker:
+        queue = self.settings.queue
+        return Worker(
+            name=name,
+            store=store,
+            audio=audio,
+            crew=self._crew,
+            visibility={"plyr": PlyrVisibility(self._http, base_url=self.settings.network.plyr_url)},
+            judge=self._judge,
+            clock=self.clock,
+            metrics=self.metrics,
+            log=self.log,
+            lease_seconds=queue.lease_seconds,
+            max_attempts=queue.max_attempts,
+            retry_seconds=queue.retry_seconds,
+        )
+
+    def _judge(self, analysis: Analysis, stored: StoredTrack, previous: tuple[str, ...]) -> Verdict:
+        track = stored.track
+        return self._policy.judge(
+            analysis, author_tags=track.author_tags, self_labels=track.self_labels, previous=previous
+        )
+
+    def _feeds(self, store: Store, index: VectorIndex) -> LiveFeeds:
+        feeds = self.settings.feeds
+        return LiveFeeds(
+            store,
+            index,
+            self.catalogue,
+            {feed.rkey: query_vector(feed.tags) for feed in self.catalogue},
+            clock=self.clock,
+            log=self.log,
+            min_posts=feeds.min_posts,
+            min_tracks=feeds.min_tracks,
+            settle_seconds=feeds.settle_seconds,
+            refresh_seconds=min(45.0, 1.5 * feeds.settle_seconds),
+        )
+
+    def _publisher(self, store: Store) -> Publisher | None:
+        if self._key is None:
+            return None
+        rate = self.settings.labeler.labels_per_second or None
+        return Publisher(store, key=self._key, src=self._labeler, clock=self.clock, labels_per_second=rate)
+
+    async def _publish(self, publisher: Publisher) -> None:
+        """Signs nothing until our DID document says that the key and the address are ours (P44)."""
+        assert self._key is not None
+        while not self._enrolled:
+            try:
+                identity = await self.directory.resolve(self._labeler, refresh=True)
+            except (Transient, Permanent) as error:
+                self.log.warning("no labels yet: our own DID document cannot be read", did=self._labeler, why=error)
+            else:
+                findings = check_enrolment(identity, key=self._key.public, service_url=self.settings.public_url)
+                self._enrolled = not findings
+                for finding in findings:
+                    self.log.error(f"no labels yet: {finding.what}", remedy=finding.remedy)
+            if not self._enrolled:
+                await asyncio.sleep(ENROL_RETRY_SECONDS)
+        self.log.info("labels are published", did=self._labeler)
+        await publisher.run()
+
+    def _web(self, store: Store, feeds: LiveFeeds) -> tuple[Web, web.Application]:
+        settings = self.settings
+        src = self._labeler or Did(settings.service_did)
+        label_methods = LabelMethods(store, src=src)
+        feed_methods = FeedMethods(
+            feeds,
+            service_did=settings.service_did,
+            publisher_did=settings.publisher_did,
+            key=self._cursor_key(),
+            clock=self.clock,
+            metrics=self.metrics,
+            resolve_key=self._viewer_key,
+        )
+        own_key = self._key.public if self._key is not None and src == settings.service_did else None
+        api = Api(
+            store=store,
+            feeds=feeds,
+            labeler_did=src,
+            did_document=build_did_document(settings.service_did, settings.public_url, label_key=own_key),
+            mode=self.mode,
+            sources=self.sources,
+            contact=settings.service.contact,
+        )
+
+        async def healthy() -> None:
+            async with store.read() as reader:
+                await labels.newest_seq(reader)
+
+        methods: list[Method] = [label_methods.query_labels, label_methods.subscribe_labels, *feed_methods.queries()]
+        server = Web(
+            methods=methods,
+            pages=api.pages(),
+            healthy=healthy,
+            version=__version__,
+            metrics=self.metrics,
+            log=self.log,
+        )
+        return server, server.app
+
+    async def _listen(self, stack: AsyncExitStack, app: web.Application) -> str:
+        service = self.settings.service
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, max_line_size=65_536)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        try:
+            await web.TCPSite(runner, service.host, service.port).start()
+        except OSError as error:
+            raise Misconfigured(
+                "service.port", f"cannot listen on {service.host}:{service.port} ({error.strerror}); choose another"
+            ) from None
+        host, port = runner.addresses[0][:2]
+        return f"{host}:{port}"
+
+    async def _viewer_key(self, did: str, refresh: bool) -> PublicKey:
+        identity = await self.directory.resolve(did, refresh=refresh)
+        if identity.signing_key is None:
+            raise UnknownDid(f"{did} has no #atproto key")
+        return identity.signing_key
+
+    def _cursor_key(self) -> bytes:
+        """Secret that signs feed cursors: made once, kept with the data so that cursors survive a restart."""
+        path = self.settings.data / "cursor.key"
+        try:
+            key = path.read_bytes()
+        except FileNotFoundError:
+            key = b""
+        if len(key) != 32:
+            key = secrets.token_bytes(32)
+            path.touch(mode=0o600)
+            path.write_bytes(key)
+        return key
+
+    def sources(self) -> list[dict[str, Any]]:
+        """The state of the upstream connections, for the status page."""
+        health = self.source.health
+        return [
+            {
+                "name": self.source.name,
+                "connected": health.connected,
+                "last_event_us": health.last_event_us,
+                "last_error": health.last_error,
+                "gaps": health.gaps,
+                "refused": dict(health.refused),
+            }
+        ]
+
+    async def _measure(self, store: Store, feeds: LiveFeeds) -> None:
+        """Keeps the gauges near the truth."""
+        while True:
+            async with store.read() as reader:
+                by_state = await tracks.count_by_state(reader)
+                waiting = await jobs.counts(reader)
+                seq = await labels.newest_seq(reader)
+            for state, count in by_state.items():
+                self.metrics.tracks.labels(state).set(count)
+            for state, count in waiting.items():
+                self.metrics.jobs_waiting.labels(state).set(count)
+            self.metrics.label_seq.set(seq)
+            self.metrics.source_connected.labels(self.settings.source.kind).set(self.source.health.connected)
+            for status in feeds.statuses():
+                self.metrics.feed_entries.labels(status.rkey).set(status.entries)
+            await asyncio.sleep(5.0)
+
+
+def _labeler_of(settings: Settings) -> tuple[Did, SigningKey | None]:
+    """The labeler's DID and key; no key means read-only. Half a configuration is refused."""
+    secret = settings.labeler.key.get_secret_value() if settings.labeler.key else None
+    key = load_label_key(file=settings.labeler.key_file, value=secret)
+    if key is not None and not settings.labeler.did:
+        raise Misconfigured("labeler.did", "a label key is configured but not whose it is; set the labeler's DID")
+    if key is None and settings.labeler.did:
+        raise Misconfigured("labeler.key_file", "labeler.did is set but there is no key to sign with; set key_file")
+    if not settings.labeler.did:
+        return Did(""), None
+    try:
+        return parse_did(settings.labeler.did), key
+    except ValueError:
+        raise Misconfigured("labeler.did", "is not a DID such as did:plc:...") from None

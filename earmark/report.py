@@ -1,0 +1,58 @@
+"""What is known of one track, as one JSON value: the question that every artist asks. Used by the API and the CLI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.clock import format_datetime
+from core.types import Visibility
+from store import Reader, jobs, labels, links, tracks
+
+
+async def track_report(reader: Reader, uri: str, *, labeler_did: str) -> dict[str, Any] | None:
+    """State, reason, job, verdict, labels on the stream and posts of a track; None when it was never seen."""
+    stored = await tracks.get(reader, uri)
+    if stored is None:
+        return None
+    job = await jobs.latest(reader, uri)
+    verdict = await labels.get_verdict(reader, uri)
+    live = await labels.live(reader, labeler_did, uri) if labeler_did else []
+    posts = await links.of_track(reader, uri)
+    # What its artist keeps from the public keeps its words here too: state and reason are enough to ask about it.
+    public = not stored.track.gated and (
+        stored.track.visibility_check is None or stored.visibility is Visibility.PUBLIC
+    )
+    return {
+        "uri": uri,
+        "title": stored.track.title if public else None,
+        "artist": stored.track.artist if public else None,
+        "state": stored.state.value,
+        "reason": stored.reason,
+        "visibility": stored.visibility.value if stored.track.visibility_check else "not_asked",
+        "account_active": stored.account_active,
+        "first_seen": format_datetime(stored.first_seen_us),
+        "updated": format_datetime(stored.updated_us),
+        "job": job
+        and {
+            "state": job.state.value,
+            "attempt": job.attempt,
+            "reason": job.reason,
+            "next_try": format_datetime(job.run_after_us) if job.state == "ready" else None,
+        },
+        "verdict": verdict
+        and {
+            "status": verdict.verdict.status.value,
+            "reason": verdict.verdict.reason,
+            "labels": list(verdict.verdict.labels),
+            "genres": [
+                {"identifier": genre.identifier, "display": genre.display, "score": round(genre.score, 4)}
+                for genre in verdict.verdict.genres
+            ],
+            "published": not verdict.pending,
+        },
+        "labels": [
+            {"val": row.label.val, "neg": row.label.neg, "cts": row.label.cts, "seq": row.seq}
+            for row in sorted(live, key=lambda row: row.seq)
+        ],
+        "posts": [link.post_uri for link in posts] if public else [],
+    }

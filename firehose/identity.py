@@ -1,0 +1,133 @@
+"""DID -> Identity: did:plc from a directory, did:web from its host, with a bounded cache (P205, P210)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import orjson
+
+from core.clock import Clock
+from core.errors import AppError, Permanent, RateLimited, UnknownDid, Unreachable, UnsafeHost
+from core.ports import HttpAnswer, Identity, SafeHttp
+from core.types import Did, is_plc, parse_did
+from firehose.diddoc import read_document
+from firehose.guard import check_host
+
+FRESH_SECONDS = 3600.0  # P210, like the next two
+DEAD_SECONDS = 86_400.0  # older than this is not even used when the directory is down
+NEGATIVE_SECONDS = 60.0
+TIMEOUT_SECONDS = 3.0  # P205, like the next
+MAX_DOCUMENT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    answer: Identity | Permanent
+    at: float  # monotonic seconds
+
+
+class DidDirectory:
+    """Implements core.ports.Directory. Concurrent questions about one DID make one request."""
+
+    def __init__(
+        self,
+        http: SafeHttp,
+        *,
+        clock: Clock,
+        plc_url: str = "https://plc.directory",
+        allow_loopback: bool = False,
+        capacity: int = 20_000,
+    ) -> None:
+        self._http = http
+        self._clock = clock
+        self._plc_url = plc_url.rstrip("/")
+        self._allow_loopback = allow_loopback
+        self._capacity = capacity
+        self._cache: OrderedDict[str, _Cached] = OrderedDict()
+        self._flights: dict[str, asyncio.Task[Identity]] = {}
+
+    async def resolve(self, did: str, *, refresh: bool = False) -> Identity:
+        """See Directory.resolve. While the directory is unreachable an answer of up to a day ago still counts."""
+        cached = self._cache.get(did)
+        if cached is not None and not refresh and self._clock.monotonic() - cached.at < _lifetime(cached.answer):
+            self._cache.move_to_end(did)
+            if isinstance(cached.answer, Permanent):
+                raise type(cached.answer)(*cached.answer.args)
+            return cached.answer
+        flight = self._flights.get(did)
+        if flight is None or refresh:
+            flight = asyncio.ensure_future(self._fetch(did))
+            self._flights[did] = flight
+            flight.add_done_callback(lambda ended: self._land(did, ended))
+        try:
+            return await asyncio.shield(flight)
+        except Unreachable:
+            if refresh or cached is None or isinstance(cached.answer, Permanent):
+                raise
+            if self._clock.monotonic() - cached.at >= DEAD_SECONDS:
+                raise
+            return cached.answer
+
+    def forget(self, did: str) -> None:
+        """See Directory.forget. A question under way is answered and not kept."""
+        self._cache.pop(did, None)
+        self._flights.pop(did, None)
+
+    def _land(self, did: str, flight: asyncio.Task[Identity]) -> None:
+        """Keep what a flight brought, unless it was overtaken by another or by `forget`."""
+        error = None if flight.cancelled() else flight.exception()
+        if self._flights.get(did) is not flight:
+            return
+        del self._flights[did]
+        if flight.cancelled() or not (error is None or isinstance(error, Permanent)):
+            return
+        answer = error if isinstance(error, Permanent) else flight.result()
+        self._cache[did] = _Cached(answer, self._clock.monotonic())
+        self._cache.move_to_end(did)
+        while len(self._cache) > self._capacity:
+            self._cache.popitem(last=False)
+
+    async def _fetch(self, did: str) -> Identity:
+        url = document_url(did, self._plc_url, allow_loopback=self._allow_loopback)
+        try:
+            answer = await self._http.get(url, max_bytes=MAX_DOCUMENT_BYTES, timeout_seconds=TIMEOUT_SECONDS)
+        except RateLimited as error:
+            raise Unreachable(str(error), retry_after_seconds=error.retry_after_seconds) from None
+        return read_document(Did(did), _json(did, answer), allow_loopback=self._allow_loopback)
+
+
+def document_url(did: str, plc_url: str, *, allow_loopback: bool = False) -> str:
+    """Where the document of a DID is. Raises UnknownDid for what the network does not use, UnsafeHost."""
+    try:
+        parse_did(did)
+    except ValueError as error:
+        raise UnknownDid(str(error)) from None
+    if is_plc(did):
+        return f"{plc_url}/{did}"
+    if not did.startswith("did:web:"):
+        raise UnknownDid(f"{did[:100]}: only did:plc and did:web are in use")
+    host = unquote(did.removeprefix("did:web:"))
+    name, _, port = host.partition(":")
+    if allow_loopback and name == "localhost" and "%3A" in did and port.isascii() and port.isdigit():
+        return f"http://{host}/.well-known/did.json"
+    if host != host.lower():
+        raise UnsafeHost(f"{did[:100]}: a host name is written in lower case")
+    return f"https://{check_host(host)}/.well-known/did.json"
+
+
+def _json(did: str, answer: HttpAnswer) -> object:
+    if answer.status in (404, 410):  # P156: a tombstoned did:plc is gone as well
+        raise UnknownDid(f"{did}: {answer.url} answers {answer.status}")
+    if answer.status != 200:
+        raise Unreachable(f"{did}: {answer.url} answers {answer.status}")
+    try:
+        return orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        raise Unreachable(f"{did}: {answer.url} does not answer with JSON") from None
+
+
+def _lifetime(answer: Identity | AppError) -> float:
+    return FRESH_SECONDS if isinstance(answer, Identity) else NEGATIVE_SECONDS

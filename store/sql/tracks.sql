@@ -1,0 +1,94 @@
+-- name: known(uri)^
+-- What decides whether a version is news.
+SELECT track_id, rev, first_seen_us FROM track WHERE uri = :uri;
+
+-- name: put(track_id, uri, did, cid, rev, state, reason, visibility_check, now_us, title, created_us, duration_ms, audio_key, page_url, explicit, gated, adult, credits, record)$
+-- A version of a record. Only a newer `rev` replaces a row, and a deleted one too. What the publishing app said of the
+-- older version no longer counts; a page address once learnt stays unless the record names another.
+INSERT INTO track (
+    track_id, uri, did, cid, rev, state, reason, visibility, visibility_check, first_seen_us, updated_us,
+    title, created_us, duration_ms, audio_key, page_url, explicit, gated, adult, credits, record
+) VALUES (
+    :track_id, :uri, :did, :cid, :rev, :state, :reason, 'unknown', :visibility_check, :now_us, :now_us,
+    :title, :created_us, :duration_ms, :audio_key, :page_url, :explicit, :gated, :adult, :credits, :record
+)
+ON CONFLICT (uri) DO UPDATE SET
+    cid = excluded.cid, rev = excluded.rev, state = excluded.state, reason = excluded.reason,
+    visibility = excluded.visibility, visibility_check = excluded.visibility_check, updated_us = excluded.updated_us,
+    title = excluded.title, created_us = excluded.created_us, duration_ms = excluded.duration_ms,
+    audio_key = excluded.audio_key, page_url = coalesce(excluded.page_url, track.page_url),
+    explicit = excluded.explicit, gated = excluded.gated, adult = excluded.adult,
+    credits = excluded.credits, record = excluded.record
+WHERE excluded.rev > track.rev
+RETURNING track_id;
+
+-- name: withdraw(track_id, uri, did, rev, now_us)$
+-- A tombstone: the address, the revision and nothing that reveals content (P155).
+INSERT INTO track (
+    track_id, uri, did, cid, rev, state, reason, visibility, visibility_check, first_seen_us, updated_us,
+    title, created_us, duration_ms, audio_key, page_url, explicit, gated, adult, credits, record
+) VALUES (
+    :track_id, :uri, :did, '', :rev, 'withdrawn', 'withdrawn', 'unknown', NULL, :now_us, :now_us,
+    '', 0, NULL, NULL, NULL, 0, 0, 0, '[]', '{}'
+)
+ON CONFLICT (uri) DO UPDATE SET
+    cid = excluded.cid, rev = excluded.rev, state = excluded.state, reason = excluded.reason,
+    visibility = excluded.visibility, visibility_check = excluded.visibility_check, updated_us = excluded.updated_us,
+    title = excluded.title, created_us = excluded.created_us, duration_ms = excluded.duration_ms,
+    audio_key = excluded.audio_key, page_url = excluded.page_url,
+    explicit = excluded.explicit, gated = excluded.gated, adult = excluded.adult,
+    credits = excluded.credits, record = excluded.record
+WHERE excluded.rev >= track.rev
+RETURNING track_id;
+
+-- name: get(uri)^
+SELECT
+    t.track_id, t.uri, t.cid, t.rev, t.state, t.reason, t.visibility, t.visibility_check, t.first_seen_us,
+    t.updated_us, t.title, t.created_us, t.duration_ms, t.page_url, t.explicit, t.gated, t.credits, t.record,
+    coalesce(a.active, 1) AS account_active
+FROM track AS t LEFT JOIN account AS a ON a.did = t.did
+WHERE t.uri = :uri;
+
+-- name: of_account(did)
+-- The same columns as `get`, oldest first.
+SELECT
+    t.track_id, t.uri, t.cid, t.rev, t.state, t.reason, t.visibility, t.visibility_check, t.first_seen_us,
+    t.updated_us, t.title, t.created_us, t.duration_ms, t.page_url, t.explicit, t.gated, t.credits, t.record,
+    coalesce(a.active, 1) AS account_active
+FROM track AS t LEFT JOIN account AS a ON a.did = t.did
+WHERE t.did = :did
+ORDER BY t.track_id;
+
+-- name: set_state(uri, state, reason, now_us)!
+UPDATE track SET state = :state, reason = :reason, updated_us = :now_us WHERE uri = :uri;
+
+-- name: set_visibility(uri, visibility, page_url, now_us)!
+UPDATE track SET visibility = :visibility, page_url = coalesce(:page_url, page_url), updated_us = :now_us
+WHERE uri = :uri AND state <> 'withdrawn';
+
+-- name: account(did)^
+SELECT active, status FROM account WHERE did = :did;
+
+-- name: put_account(did, active, status, now_us)!
+INSERT INTO account (did, active, status, updated_us) VALUES (:did, :active, :status, :now_us)
+ON CONFLICT (did) DO UPDATE SET active = excluded.active, status = excluded.status, updated_us = excluded.updated_us;
+
+-- name: rankable()
+-- Everything that feeds may show. The decoded duration wins over the record's word.
+SELECT
+    t.track_id, t.uri, t.did, t.title, t.created_us, t.first_seen_us, t.duration_ms,
+    (SELECT max(n.duration_seconds) FROM analysis AS n WHERE n.audio_key = t.audio_key) AS duration_seconds,
+    t.audio_key, t.explicit, v.labels, t.credits
+FROM track AS t
+JOIN verdict AS v ON v.uri = t.uri
+LEFT JOIN account AS a ON a.did = t.did
+WHERE t.state IN ('ready', 'undecided')
+    AND v.rankable = 1
+    AND t.gated = 0
+    AND t.adult = 0
+    AND (t.visibility = 'public' OR (t.visibility = 'unknown' AND t.visibility_check IS NULL))
+    AND coalesce(a.active, 1) = 1
+ORDER BY t.track_id;
+
+-- name: count_by_state()
+SELECT state, count(*) FROM track GROUP BY state ORDER BY state;

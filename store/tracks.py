@@ -1,0 +1,247 @@
+"""Records and the accounts they belong to. A record's `rev` orders its versions; a deleted one leaves a tombstone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from core.link import Link
+from core.types import Account, AtUri, BlobRef, Cid, Did, Tid, Track, TrackState, Visibility
+from store import jobs, sequence
+from store.engine import Reader, Row, Tx
+from store.links import link_of_row
+
+# Self-labels that keep a track out of every feed (POSTS.md section 3 names the same ones for posts).
+ADULT_LABELS = frozenset({"porn", "sexual", "nudity", "graphic-media"})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTrack:
+    """A track and what became of it. Of a withdrawn one the record is blank but for `uri` and `rev`."""
+
+    track_id: int
+    track: Track
+    state: TrackState
+    reason: str | None
+    visibility: Visibility
+    first_seen_us: int
+    updated_us: int
+    account_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RankableTrack:
+    """A track that a feed may show, with the posts that could stand for it. Times in unix microseconds."""
+
+    track_id: int
+    uri: str
+    did: str
+    title: str
+    created_us: int
+    first_seen_us: int
+    duration_seconds: float | None  # decoded if known, else as the record says
+    audio_key: str | None
+    explicit: bool
+    labels: tuple[str, ...]
+    credits: tuple[str, ...]
+    links: tuple[Link, ...]
+
+
+async def put(tx: Tx, track: Track, *, state: TrackState, reason: str | None, now_us: int) -> bool:
+    """Store a version of a record. False, and nothing changed, unless its `rev` is newer than the stored one.
+
+    A creation time later than our first sight of the record is a mistake or a trick, and becomes that first sight.
+    What the publishing app said of visibility is forgotten: it said it of the older version.
+    """
+    known = await tx.row("tracks.known", uri=str(track.uri))
+    if known is not None and track.rev <= known[1]:
+        return False
+    track_id, first_seen_us = (known[0], known[2]) if known else (await sequence.take(tx, "track", 1), now_us)
+    stored = await tx.value(
+        "tracks.put",
+        track_id=track_id,
+        uri=str(track.uri),
+        did=track.did,
+        cid=track.cid,
+        rev=track.rev,
+        state=state.value,
+        reason=reason,
+        visibility_check=track.visibility_check,
+        now_us=now_us,
+        title=track.title,
+        created_us=min(track.created_us, first_seen_us),
+        duration_ms=track.duration_ms,
+        audio_key=track.audio_key,
+        page_url=track.page_url,
+        explicit=int(track.explicit),
+        gated=int(track.gated),
+        adult=int(not ADULT_LABELS.isdisjoint(track.self_labels)),
+        credits=orjson.dumps(track.credits).decode(),
+        record=_record_text(track),
+    )
+    return stored is not None
+
+
+async def withdraw(tx: Tx, uri: str, rev: str, *, now_us: int) -> bool:
+    """Leave a tombstone, also for a record never seen, and end its open jobs (P155).
+
+    False, and nothing changed, if a newer version is stored. The caller writes the empty verdict and drops vectors.
+    """
+    known = await tx.row("tracks.known", uri=uri)
+    if known is not None and rev < known[1]:
+        return False
+    track_id = known[0] if known else await sequence.take(tx, "track", 1)
+    did = AtUri.parse(uri).did
+    if await tx.value("tracks.withdraw", track_id=track_id, uri=uri, did=did, rev=rev, now_us=now_us) is None:
+        return False
+    await jobs.supersede(tx, uri, keep_cid="", now_us=now_us)
+    return True
+
+
+async def get(r: Reader, uri: str) -> StoredTrack | None:
+    """The track, withdrawn or not; None if never seen."""
+    row = await r.row("tracks.get", uri=uri)
+    return None if row is None else _stored_track(row)
+
+
+async def set_state(tx: Tx, uri: str, state: TrackState, reason: str | None, *, now_us: int) -> None:
+    """Say where the track is on its way, and why."""
+    await tx.run("tracks.set_state", uri=uri, state=state.value, reason=reason, now_us=now_us)
+
+
+async def set_visibility(tx: Tx, uri: str, visibility: Visibility, *, page_url: str | None, now_us: int) -> None:
+    """Keep the publishing app's answer; a page address that it told us stays known. Tombstones stay as they are."""
+    await tx.run("tracks.set_visibility", uri=uri, visibility=visibility.value, page_url=page_url, now_us=now_us)
+
+
+async def put_account(tx: Tx, account: Account, *, now_us: int) -> bool:
+    """Keep what an account's host says. True if it became active or inactive; unknown accounts count as active.
+
+    An active account that was never otherwise gets no row: the firehose names strangers all day.
+    """
+    row = await tx.row("tracks.account", did=account.did)
+    was_active, status = (True, None) if row is None else (bool(row[0]), row[1])
+    if (account.active, account.status) == (was_active, status):
+        return False
+    parameters = {"did": account.did, "active": int(account.active), "status": account.status}
+    await tx.run("tracks.put_account", **parameters, now_us=now_us)
+    return account.active != was_active
+
+
+async def of_account(r: Reader, did: str) -> list[StoredTrack]:
+    """All tracks of an account, tombstones included, in the order they were first seen."""
+    return [_stored_track(row) for row in await r.rows("tracks.of_account", did=did)]
+
+
+async def rankable(r: Reader) -> list[RankableTrack]:
+    """Everything that feeds may show, with links: two statements however many tracks there are.
+
+    Judged and found to be music; visible (the publishing app said public, or none has to be asked); not gated; no adult
+    self-label; its account active. Links of inactive authors are left out.
+    """
+    links: defaultdict[int, list[Link]] = defaultdict(list)
+    for track_id, *row in await r.rows("links.of_all_tracks"):
+        links[track_id].append(link_of_row(tuple(row)))
+    return [_rankable_track(row, tuple(links.get(row[0], ()))) for row in await r.rows("tracks.rankable")]
+
+
+async def count_by_state(r: Reader) -> dict[str, int]:
+    """Number of tracks by state; states without tracks are 0."""
+    found: dict[str, int] = dict(await r.rows("tracks.count_by_state"))
+    return {state.value: found.get(state.value, 0) for state in TrackState}
+
+
+def _record_text(track: Track) -> str:
+    """What no statement asks for, as JSON. Bytes, which DAG-CBOR has and JSON has not, become hex."""
+    blob = track.blob
+    fields: dict[str, Any] = {
+        "artist": track.artist,
+        "album": track.album,
+        "blob": None if blob is None else [blob.cid, blob.mime, blob.size],
+        "audio_url": track.audio_url,
+        "self_labels": track.self_labels,
+        "author_tags": track.author_tags,
+        "role": track.role,
+        "extra": track.extra,
+    }
+    return orjson.dumps(fields, default=bytes.hex).decode()
+
+
+def _stored_track(row: Row) -> StoredTrack:
+    (
+        track_id,
+        uri,
+        cid,
+        rev,
+        state,
+        reason,
+        visibility,
+        visibility_check,
+        first_seen_us,
+        updated_us,
+        title,
+        created_us,
+        duration_ms,
+        page_url,
+        explicit,
+        gated,
+        credits_text,
+        record_text,
+        account_active,
+    ) = row
+    record = orjson.loads(record_text)
+    blob = record.get("blob")
+    track = Track(
+        uri=AtUri.parse(uri),
+        cid=Cid(cid),
+        rev=Tid(rev),
+        title=title,
+        created_us=created_us,
+        artist=record.get("artist"),
+        album=record.get("album"),
+        duration_ms=duration_ms,
+        blob=None if blob is None else BlobRef(*blob),
+        audio_url=record.get("audio_url"),
+        page_url=page_url,
+        self_labels=tuple(record.get("self_labels", ())),
+        author_tags=tuple(record.get("author_tags", ())),
+        credits=tuple(orjson.loads(credits_text)),
+        explicit=bool(explicit),
+        gated=bool(gated),
+        visibility_check=visibility_check,
+        role=record.get("role", "track"),
+        extra=record.get("extra", {}),
+    )
+    return StoredTrack(
+        track_id=track_id,
+        track=track,
+        state=TrackState(state),
+        reason=reason,
+        visibility=Visibility(visibility),
+        first_seen_us=first_seen_us,
+        updated_us=updated_us,
+        account_active=bool(account_active),
+    )
+
+
+def _rankable_track(row: Row, links: tuple[Link, ...]) -> RankableTrack:
+    track_id, uri, did, title, created_us, first_seen_us, duration_ms, decoded_seconds = row[:8]
+    audio_key, explicit, labels_text, credits_text = row[8:]
+    declared_seconds = None if duration_ms is None else duration_ms / 1000
+    return RankableTrack(
+        track_id=track_id,
+        uri=uri,
+        did=Did(did),
+        title=title,
+        created_us=created_us,
+        first_seen_us=first_seen_us,
+        duration_seconds=declared_seconds if decoded_seconds is None else decoded_seconds,
+        audio_key=audio_key,
+        explicit=bool(explicit),
+        labels=tuple(orjson.loads(labels_text)),
+        credits=tuple(orjson.loads(credits_text)),
+        links=links,
+    )

@@ -1,0 +1,405 @@
+"""The whole service against the test network, in one process: every road that a record can take, bad input first."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import wave
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from core.config import Settings
+from core.log import set_up
+from core.types import AtUri
+from earmark.compose import Service, build
+from earmark.demo import DemoAccount, Network, music
+from earmark.demo.publish import create_labeler, link_in_post
+from earmark.demo.show import demo_settings, free_port
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+TRACK = "fm.plyr.track"
+POST = "app.bsky.feed.post"
+
+
+def wav(samples: np.ndarray[Any, Any], rate: int = 44_100) -> bytes:
+    """16-bit PCM of mono or stereo samples in -1..1."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def techno() -> np.ndarray[Any, Any]:
+    """Twelve seconds of four on the floor: gets the label `electronic`."""
+    piece = next(piece for piece in music.PIECES if piece.mood == "dance-floor")
+    return music.compose(piece)[: 12 * 44_100]
+
+
+class Live:
+    """A network, a service that follows it, and short ways to do and to ask things."""
+
+    def __init__(self, network: Network, service: Service, folder: Path) -> None:
+        self.network, self.service, self.folder = network, service, folder
+        self.url = service.settings.public_url
+        self.client = httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=20.0)
+        self.artist: DemoAccount = network.create_account("artist.test")
+
+    def track(self, audio: bytes, *, mime: str = "audio/wav", title: str = "A title", **fields: Any) -> AtUri:
+        blob = self.network.upload_blob(self.artist, audio, mime)
+        record = {"title": title, "artist": "Artist", "fileType": "wav", "createdAt": "2026-11-20T10:00:00Z"}
+        return self.network.create_record(self.artist, TRACK, None, record | {"audioBlob": blob} | fields)
+
+    async def report(self, uri: AtUri) -> dict[str, Any]:
+        answer = await self.client.get("/api/track", params={"uri": str(uri)})
+        return answer.json() if answer.status_code == 200 else {"state": None}
+
+    async def until(self, check: Callable[[], Awaitable[Any]], seconds: float = 30.0) -> Any:
+        for _ in range(int(seconds / 0.05)):
+            found = await check()
+            if found:
+                return found
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"never came true; last: {await check()}")
+
+    async def ended(self, uri: AtUri) -> dict[str, Any]:
+        async def check() -> dict[str, Any] | None:
+            report = await self.report(uri)
+            done = report["state"] in ("ready", "undecided", "refused", "withdrawn")
+            return report if done and (report["verdict"] or {}).get("published") else None
+
+        found: dict[str, Any] = await self.until(check)
+        return found
+
+    async def labels(self, uri: AtUri) -> dict[str, bool]:
+        """val -> whether it is negated, from queryLabels."""
+        answer = await self.client.get("/xrpc/com.atproto.label.queryLabels", params={"uriPatterns": str(uri)})
+        return {label["val"]: label.get("neg", False) for label in answer.json()["labels"]}
+
+    async def feed(self, rkey: str = "dance-floor") -> list[str]:
+        """All posts of a feed. The snapshot may be a second old."""
+        did = self.service.settings.publisher_did
+        uri = f"at://{did}/app.bsky.feed.generator/{rkey}"
+        answer = await self.client.get("/xrpc/app.bsky.feed.getFeedSkeleton", params={"feed": uri, "limit": "100"})
+        return [entry["post"] for entry in answer.raise_for_status().json()["feed"]]
+
+    def post(self, uri: AtUri, way: int = 0, author: DemoAccount | None = None) -> AtUri:
+        author = author or self.artist
+        cid = self.artist.repo.records[f"{uri.collection}/{uri.rkey}"].cid_text
+        return self.network.create_record(
+            author,
+            POST,
+            None,
+            link_in_post("A title", uri, cid, way, page=f"https://plyr.fm/{uri}")
+            | {"createdAt": "2026-11-20T10:00:01Z"},
+        )
+
+
+@asynccontextmanager
+async def opened(folder: Path, **changes: Any) -> AsyncIterator[Live]:
+    async with Network() as network:
+        labeler = create_labeler(network)
+        settings = demo_settings(Settings.load(), network, labeler, folder=folder, port=free_port(0))
+        update = {
+            "feeds": settings.feeds.model_copy(update={"settle_seconds": 0.3}),
+            "listening": settings.listening.model_copy(update={"children": 1}),
+            "queue": settings.queue.model_copy(update={"retry_seconds": 0.2, "max_attempts": 3}),
+        }
+        settings = settings.model_copy(update=update | changes)
+        url = settings.public_url
+        network.set_services(labeler.account, label_key=labeler.account.label_key, labeler=url, feeds=url)
+        service = build(settings, log=set_up(level="critical"))
+        stop = asyncio.Event()
+        running = asyncio.create_task(service.run(stop))
+        try:
+            await asyncio.wait_for(service.ready.wait(), 60)
+            live = Live(network, service, folder)
+            async with live.client:
+                yield live
+        finally:
+            stop.set()
+            await asyncio.wait_for(running, 15)
+            logging.getLogger("earmark").setLevel("INFO")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def live(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Live]:
+    async with opened(tmp_path_factory.mktemp("service")) as live:
+        yield live
+        assert list((live.folder / "listening").iterdir()) == [], "audio stays on disk"
+
+
+async def test_a_track_gets_its_label_and_its_place(live: Live, techno: np.ndarray[Any, Any]) -> None:
+    uri = live.track(wav(techno))
+    post = live.post(uri)
+    report = await live.ended(uri)
+    assert (report["state"], report["verdict"]["labels"]) == ("ready", ["electronic"])
+    assert await live.labels(uri) == {"electronic": False}
+
+    async def shown() -> bool:
+        return str(post) in await live.feed()
+
+    await live.until(shown)
+    assert str(post) not in await live.feed("calm")
+
+
+@pytest.mark.parametrize(
+    ("audio", "reason"),
+    [
+        (b"<html>not audio</html>" * 100, "not_audio"),
+        (b"", "no_audio"),  # a blob reference of no bytes is not one (P185)
+        (wav(np.zeros(44_100 * 2)), "too_short"),
+        (b"ID3\x04\x00\x00\x00\x00\x00\x00" + b"\xff\xfb\x90\x00" + b"\x00" * 50, None),
+    ],
+    ids=["html", "empty", "two-seconds", "mp3-stub"],
+)
+async def test_bad_audio_ends_in_a_typed_reason(live: Live, audio: bytes, reason: str | None) -> None:
+    report = await live.ended(live.track(audio, title=f"bad {reason}"))
+    assert report["state"] == "refused"
+    assert report["job"]["state"] == "dead"
+    assert report["job"]["reason"] == report["reason"]
+    assert report["reason"] == reason or (reason is None and report["reason"])
+    assert report["labels"] == []
+
+
+async def test_silence_is_heard_and_gets_nothing(live: Live) -> None:
+    report = await live.ended(live.track(wav(np.zeros(44_100 * 6))))
+    assert (report["state"], report["reason"]) == ("undecided", "silence")
+    assert report["labels"] == []
+
+
+async def test_mime_that_lies_is_analysed_by_content(live: Live, techno: np.ndarray[Any, Any]) -> None:
+    report = await live.ended(live.track(wav(techno * 0.9), mime="audio/mpeg"))
+    assert report["verdict"]["labels"] == ["electronic"]
+
+
+async def test_p182_bytes_that_do_not_match_their_cid(live: Live, techno: np.ndarray[Any, Any]) -> None:
+    audio = wav(techno * 0.8)
+    blob = live.network.upload_blob(live.artist, audio, "audio/wav")
+    other = wav(techno * 0.7)
+    assert len(other) == len(audio)
+    live.network.corrupt_blob(blob["ref"]["$link"], other)
+    report = await live.ended(live.track(audio))
+    assert (report["state"], report["reason"], report["labels"]) == ("refused", "blob_mismatch", [])
+
+
+async def test_p186_a_blob_that_is_gone(live: Live, techno: np.ndarray[Any, Any]) -> None:
+    audio = wav(techno * 0.6)
+    live.network.remove_blob(live.network.upload_blob(live.artist, audio, "audio/wav")["ref"]["$link"])
+    report = await live.ended(live.track(audio))
+    assert (report["state"], report["reason"]) == ("refused", "blob_gone")
+
+
+async def test_a_record_without_audio(live: Live) -> None:
+    record = {"title": "words", "artist": "A", "fileType": "mp3", "createdAt": "2026-11-20T10:00:00Z"}
+    uri = live.network.create_record(live.artist, TRACK, None, record)
+    report = await live.ended(uri)
+    assert (report["state"], report["reason"]) == ("refused", "no_audio")
+    assert (report["job"]["state"], report["job"]["reason"]) == ("dead", "no_audio")
+    # An address that the collection does not vouch for is no audio either: it is never called (P191).
+    evil = live.network.create_record(live.artist, TRACK, None, record | {"audioUrl": "http://169.254.169.254/x.mp3"})
+    assert (await live.ended(evil))["reason"] == "no_audio"
+
+
+async def test_p135_a_frame_that_is_not_cbor_does_not_stop_the_service(
+    live: Live, techno: np.ndarray[Any, Any]
+) -> None:
+    live.network.emit_raw_frame(b"\xff\x00garbage")
+    uri = live.track(wav(techno * 0.5))
+    assert (await live.ended(uri))["state"] == "ready"
+
+
+async def test_gate_and_unlisted_are_not_fetched_not_labelled_not_shown(
+    live: Live, techno: np.ndarray[Any, Any]
+) -> None:
+    audio = wav(techno * 0.55)
+    gated = live.track(audio, title="gated", supportGate={"$type": "fm.plyr.track#supportGate", "type": "copyright"})
+    rkey = live.network.new_rkey()
+    unlisted = AtUri(live.artist.did, AtUri.parse(f"at://{live.artist.did}/{TRACK}/{rkey}").collection, rkey)
+    live.network.set_visibility(unlisted, "unlisted")
+    blob = live.network.upload_blob(live.artist, audio, "audio/wav")
+    record = {"title": "unlisted", "artist": "A", "fileType": "wav", "createdAt": "2026-11-20T10:00:00Z"}
+    live.network.create_record(live.artist, TRACK, rkey, record | {"audioBlob": blob})
+    posts = {str(live.post(gated)), str(live.post(unlisted))}
+    assert [(await live.ended(uri))["reason"] for uri in (gated, unlisted)] == ["gated", "not_public"]
+    assert [await live.labels(uri) for uri in (gated, unlisted)] == [{}, {}]
+    await asyncio.sleep(1.0)  # two rankings
+    assert not posts & set(await live.feed())
+    for uri in (gated, unlisted):
+        report = await live.report(uri)
+        assert (report["title"], report["posts"]) == (None, [])
+
+
+async def test_no_answer_on_visibility_means_no_label_and_a_retry(live: Live, techno: np.ndarray[Any, Any]) -> None:
+    live.network.switches.visibility_down = True
+    uri = live.track(wav(techno * 0.45))
+
+    async def tried() -> bool:
+        report = await live.report(uri)
+        # More attempts than max_attempts: the artist's wish is asked for until it is known.
+        return bool(report.get("job")) and report["job"]["attempt"] > 3 and report["reason"] == "visibility_unanswered"
+
+    await live.until(tried)
+    assert await live.labels(uri) == {}
+    live.network.switches.visibility_down = False
+    assert (await live.ended(uri))["verdict"]["labels"] == ["electronic"]
+
+
+async def test_pds_trouble_is_retried_then_given_up_with_its_reason(live: Live, techno: np.ndarray[Any, Any]) -> None:
+    live.network.switches.pds_down = True
+    try:
+        report = await live.ended(live.track(wav(techno * 0.35)))
+    finally:
+        live.network.switches.pds_down = False
+    assert report["reason"].startswith("exhausted:")
+    assert (report["job"]["state"], report["job"]["reason"]) == ("dead", report["reason"])
+
+
+async def test_p155_a_deleted_record_loses_labels_and_place(live: Live, techno: np.ndarray[Any, Any]) -> None:
+    uri = live.track(wav(techno * 0.65))
+    live.post(uri)
+    await live.ended(uri)
+    live.network.delete_record(live.artist, TRACK, uri.rkey)
+
+    async def negated() -> bool:
+        return await live.labels(uri) == {"electronic": True}
+
+    await live.until(negated)
+    report = await live.report(uri)
+    assert (report["state"], report["title"]) == ("withdrawn", "")
+
+
+async def test_a_gate_that_comes_later_takes_the_labels_back(live: Live, techno: np.ndarray[Any, Any]) -> None:
+    uri = live.track(wav(techno * 0.66))
+    await live.ended(uri)
+    record = dict(live.artist.repo.records[f"{uri.collection}/{uri.rkey}"].value)
+    live.network.update_record(live.artist, TRACK, uri.rkey, record | {"supportGate": {"type": "any"}})
+
+    async def negated() -> bool:
+        return await live.labels(uri) == {"electronic": True}
+
+    await live.until(negated)
+    live.network.update_record(live.artist, TRACK, uri.rkey, record | {"title": "open again"})
+
+    async def back() -> bool:
+        return await live.labels(uri) == {"electronic": False}
+
+    await live.until(back)
+
+
+async def test_new_words_do_not_fetch_the_audio_again(live: Live, techno: np.ndarray[Any, Any]) -> None:
+    audio = wav(techno * 0.67)
+    uri = live.track(audio)
+    await live.ended(uri)
+    record = dict(live.artist.repo.records[f"{uri.collection}/{uri.rkey}"].value)
+    live.network.remove_blob(live.network.upload_blob(live.artist, audio, "audio/wav")["ref"]["$link"])
+    live.network.update_record(live.artist, TRACK, uri.rkey, record | {"title": "A better title"})
+
+    async def renamed() -> bool:
+        report = await live.report(uri)
+        return report["title"] == "A better title" and report["state"] == "ready"
+
+    await live.until(renamed)
+    assert await live.labels(uri) == {"electronic": False}
+
+
+async def test_self_labelled_tracks_get_no_label_and_no_feed(live: Live, techno: np.ndarray[Any, Any]) -> None:
+    labels = {"$type": "com.atproto.label.defs#selfLabels", "values": [{"val": "sexual"}]}
+    uri = live.track(wav(techno * 0.68), labels=labels)
+    post = live.post(uri)
+    report = await live.ended(uri)
+    assert (report["reason"], report["labels"]) == ("self_label", [])
+    await asyncio.sleep(1.0)
+    assert str(post) not in await live.feed()
+
+
+async def test_p151_an_account_that_goes_away_takes_its_tracks_out_and_back(
+    live: Live, techno: np.ndarray[Any, Any]
+) -> None:
+    first, live.artist = live.artist, live.network.create_account("other.test")
+    other = live.artist
+    try:
+        uri = live.track(wav(techno * 0.69))
+        post = str(live.post(uri))
+        await live.ended(uri)
+        await live.until(lambda: _contains(live, post))
+        live.network.set_account_status(other, False, "takendown")
+        await live.until(lambda: _lacks(live, post))
+        assert await live.labels(uri) == {"electronic": False}  # kept while merely away (P39)
+        live.network.set_account_status(other, True)
+        await live.until(lambda: _contains(live, post))
+        live.network.set_account_status(other, False, "deleted")
+
+        async def negated() -> bool:
+            return await live.labels(uri) == {"electronic": True}
+
+        await live.until(negated)
+        await live.until(lambda: _lacks(live, post))
+    finally:
+        live.artist = first
+
+
+async def _contains(live: Live, post: str) -> bool:
+    return post in await live.feed()
+
+
+async def _lacks(live: Live, post: str) -> bool:
+    return post not in await live.feed()
+
+
+async def test_health_metrics_and_did_document(live: Live) -> None:
+    health = (await live.client.get("/xrpc/_health")).json()
+    assert health["version"]
+    metrics = (await live.client.get("/metrics")).text
+    assert 'earmark_jobs_total{outcome="ok"' in metrics
+    assert "did:plc" not in metrics
+    document = (await live.client.get("/.well-known/did.json")).json()
+    assert document["id"] == live.service.settings.service_did
+    described = (await live.client.get("/xrpc/app.bsky.feed.describeFeedGenerator")).json()
+    assert described["did"] == document["id"]
+
+
+async def test_upstream_unreachable_serves_what_it_has_and_says_so(
+    tmp_path: Path, techno: np.ndarray[Any, Any]
+) -> None:
+    """A restart with the relay gone: labels and health are served, the status page names the trouble."""
+    async with opened(tmp_path) as live:
+        uri = live.track(wav(techno))
+        await live.ended(uri)
+        settings = live.service.settings
+    dead = settings.model_copy(
+        update={
+            "source": settings.source.model_copy(update={"urls": ("ws://127.0.0.1:9",)}),
+            "network": settings.network.model_copy(update={"plc_url": "http://127.0.0.1:9"}),
+        }
+    )
+    service = build(dead, log=set_up(level="critical"))
+    stop = asyncio.Event()
+    running = asyncio.create_task(service.run(stop))
+    await asyncio.wait_for(service.ready.wait(), 60)
+    async with httpx.AsyncClient(base_url=dead.public_url, trust_env=False) as client:
+        assert (await client.get("/xrpc/_health")).status_code == 200
+        rows = (await client.get("/xrpc/com.atproto.label.queryLabels", params={"uriPatterns": str(uri)})).json()
+        assert [row["val"] for row in rows["labels"]] == ["electronic"]
+        status: dict[str, Any] = {}
+        for _ in range(100):
+            status = (await client.get("/api/status")).json()
+            if status["sources"][0]["last_error"]:
+                break
+            await asyncio.sleep(0.05)
+        assert not status["sources"][0]["connected"]
+        assert status["sources"][0]["last_error"]
+        assert "waiting to verify" in status["mode"]
+    stop.set()
+    await asyncio.wait_for(running, 15)

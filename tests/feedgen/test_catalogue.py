@@ -1,0 +1,129 @@
+"""The catalogue that ships, and what is refused in an operator's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.analysis import Tag, TaggerName
+from core.errors import Misconfigured
+from core.feed import MoodFeed
+from core.taxonomy import Taxonomy
+from feedgen import Rules, load_catalogue
+from models.moods import query_vector, tag_vector
+
+REFERENCE = json.loads((Path(__file__).parents[1] / "vectors" / "musicnn_reference.json").read_text("utf-8"))
+CLIP = REFERENCE["clips"]["vibe-ace.ogg"]
+TAGS = [f"msd:{tag}" for tag in CLIP["msd_hop187_mean"]] + [f"mtt:{tag}" for tag in CLIP["mtt"]]
+TAXONOMY = Taxonomy.load()
+ROW: dict[str, Any] = {
+    "rkey": "rain",
+    "displayName": "Rain",
+    "description": "Tape hiss and piano.",
+    "tags": {"mtt:piano": 1, "mtt:quiet": 0.5},
+}
+
+
+def load(path: Path | None = None, **options: Any) -> tuple[MoodFeed, ...]:
+    return load_catalogue(path, taxonomy=TAXONOMY, known_tags=TAGS, **options)
+
+
+def write(folder: Path, *rows: dict[str, Any], **top: Any) -> Path:
+    path = folder / "feeds.json"
+    path.write_text(json.dumps({"feeds": list(rows)} | top), "utf-8")
+    return path
+
+
+def test_three_mood_feeds_are_enabled() -> None:
+    assert [feed.rkey for feed in load()] == ["calm", "dance-floor", "heavy"]
+
+
+def test_p100_all_twelve_definitions_are_valid() -> None:
+    """Loading checks names, lengths, every tag against the tag space and every style against the taxonomy."""
+    feeds = load(include_disabled=True)
+    assert len(feeds) == 12
+    assert len(TAGS) == 100
+    for feed in feeds:
+        assert len(feed.rkey) <= 15
+        assert len(feed.prompts) >= 3
+        assert feed.negative_prompts
+        assert len([weight for weight in feed.tags.values() if weight > 0]) >= 3
+        assert any(weight < 0 for weight in feed.tags.values())
+    assert len({feed.display_name for feed in feeds}) == 12
+
+
+def test_the_launch_feeds_tell_the_reference_clips_apart() -> None:
+    """A quiet jazz loop and a celesta are calm by the absolute bar; nothing among the clips is heavy."""
+
+    def score(feed: MoodFeed, clip: str) -> float:
+        rows: tuple[tuple[TaggerName, str], ...] = (("msd", "msd_hop187_mean"), ("mtt", "mtt"))
+        tags = [Tag(name, model, score) for model, key in rows for name, score in REFERENCE["clips"][clip][key].items()]
+        return float(query_vector(feed.tags) @ tag_vector(tags))
+
+    calm, dance_floor, heavy = load()
+    bar = Rules().absolute_score
+    assert min(score(calm, clip) for clip in ("vibe-ace.ogg", "sugar-plum-fairy.ogg")) >= bar
+    assert score(calm, "solo-trumpet.ogg") < 0
+    assert score(dance_floor, "vibe-ace.ogg") >= bar > 0 > score(dance_floor, "sugar-plum-fairy.ogg")
+    assert max(score(heavy, clip) for clip in ("vibe-ace.ogg", "sugar-plum-fairy.ogg", "solo-trumpet.ogg")) < 0
+
+
+def test_a_feed_states_its_own_duration_or_gets_the_setting() -> None:
+    feeds = {feed.rkey: feed for feed in load(include_disabled=True, min_seconds=5, max_seconds=900)}
+    assert (feeds["calm"].min_seconds, feeds["calm"].max_seconds) == (5, 900)
+    assert feeds["sleep"].min_seconds == 120
+
+
+def test_a_veto_on_a_parent_holds_for_its_styles() -> None:
+    sleep = next(feed for feed in load(include_disabled=True) if feed.rkey == "sleep")
+    assert {"rock", "rock-punk", "hip-hop-boom-bap"} <= set(sleep.veto)
+
+
+def test_an_operator_adds_a_feed_with_four_lines(tmp_path: Path) -> None:
+    (feed,) = load(write(tmp_path, ROW))
+    assert (feed.rkey, feed.tags, feed.min_seconds) == ("rain", {"mtt:piano": 1.0, "mtt:quiet": 0.5}, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"displayName": "x" * 25}, "displayName.*24 characters"),
+        ({"displayName": "👨‍👩‍👧‍👦" * 9}, "displayName.*240 bytes"),
+        ({"description": "x" * 301}, "description.*300 characters"),
+        ({"displayName": " "}, "displayName"),
+        ({"rkey": "a/b"}, "rkey"),
+        ({"rkey": ".."}, "rkey"),
+        ({"rkey": None}, "rkey"),
+        ({"tags": {}}, "at least one tag"),
+        ({"tags": {"mtt:paino": 1}}, "did you mean 'mtt:piano'"),
+        ({"tags": {"piano": 1}}, "unknown tag"),
+        ({"tags": {"mtt:piano": "loud"}}, "number"),
+        ({"tags": {"mtt:piano": float("nan")}}, "number"),
+        ({"tags": {"mtt:piano": True}}, "number"),
+        ({"veto": ["rock-pnuk"]}, "did you mean 'rock-punk'"),
+        ({"styles": {"polka": 1}}, "unknown style"),
+        ({"veto": "rock"}, "list"),
+        ({"tag": {}}, "did you mean 'tags'"),
+        ({"enabled": "yes"}, "true or false"),
+        ({"min_seconds": 100, "max_seconds": 50}, "smaller"),
+        ({"min_seconds": -1}, "smaller"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(Misconfigured, match=words):
+        load(write(tmp_path, ROW | change))
+
+
+def test_files_that_are_no_catalogue(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="twice"):
+        load(write(tmp_path, ROW, ROW))
+    with pytest.raises(Misconfigured, match="unknown key"):
+        load(write(tmp_path, ROW, feed=[]))
+    with pytest.raises(Misconfigured, match="cannot be read"):
+        load(tmp_path / "absent.json")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(Misconfigured, match="list `feeds`"):
+        load(tmp_path / "list.json")

@@ -1,0 +1,449 @@
+"""Feeds on a real store and a real index: open and dark, the methods, and what leaves pages when it must."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from core.analysis import Space, Vector, Verdict, VerdictStatus
+from core.clock import SystemClock
+from core.errors import XrpcError
+from core.feed import MoodFeed
+from core.keys import PublicKey, SigningKey
+from core.link import Link, LinkRule
+from core.log import Log
+from core.metrics import Metrics
+from core.serviceauth import mint
+from core.types import Account, AtUri, Cid, Did, Track, TrackState, Visibility, make_tid
+from core.xrpc import Call, decode_params
+from feedgen import FeedMethods, LiveFeeds
+from feedgen.methods import DESCRIBE_FEED_GENERATOR, GET_FEED_SKELETON
+from store import Store, analyses, labels, links, tracks
+from store.index import VectorIndex
+
+SERVICE = "did:web:music.example.com"
+PUBLISHER = "did:plc:pppppppppppppppppppppppp"
+KEY = SigningKey(bytes(range(1, 33)))
+FEEDS = (
+    MoodFeed("calm", "Calm", "Quiet.", {"mtt:quiet": 1.0}, veto=("rock",)),
+    MoodFeed("heavy", "Heavy", "Loud.", {"mtt:loud": 1.0}),
+)
+CALM, HEAVY = (f"at://{PUBLISHER}/app.bsky.feed.generator/{feed.rkey}" for feed in FEEDS)
+
+
+class Clock(SystemClock):
+    """The machine's clock, so many microseconds later."""
+
+    ahead_us = 0
+
+    def now_us(self) -> int:
+        return super().now_us() + self.ahead_us
+
+
+def axis(place: int) -> Vector:
+    vector = np.zeros(100, dtype=np.float32)
+    vector[place] = 1.0
+    return vector
+
+
+LOG = Log(logging.getLogger("earmark.test"))
+QUERIES = {"calm": axis(0), "heavy": axis(1)}
+
+
+class Network:
+    """Writes what ingest, worker and post reader would."""
+
+    def __init__(self, store: Store, did: Callable[[int], Did]) -> None:
+        self.store = store
+        self.did = did
+        self.rev = 1_700_000_000_000_000
+
+    def uri(self, number: int) -> str:
+        return f"at://{self.did(number)}/fm.plyr.track/t{number}"
+
+    def post_uri(self, number: int) -> str:
+        return f"at://{self.did(number)}/app.bsky.feed.post/p{number}"
+
+    async def publish(self, number: int, *, calm: float = 2.0, heavy: float = 0.0, posted: bool = True) -> None:
+        self.rev += 1
+        uri, now = self.uri(number), SystemClock().now_us()
+        track = Track(
+            AtUri.parse(uri), Cid(f"bafy{number}"), make_tid(self.rev), f"Song {number}", now, duration_ms=180_000
+        )
+        scores = axis(0) * calm + axis(1) * heavy
+        async with self.store.write() as tx:
+            await tracks.put(tx, track, state=TrackState.READY, reason=None, now_us=now)
+            stored = await tracks.get(tx, uri)
+            assert stored is not None
+            await analyses.put_vectors(tx, stored.track_id, "pack", {Space.MUSICNN_TAGS: scores})
+            await labels.put_verdict(tx, uri, Verdict(VerdictStatus.OK, ("electronic",), rankable=True), now_us=now)
+            if posted:
+                link = Link(self.post_uri(number), self.did(number), uri, LinkRule.EMBED_RECORD, now, card=True)
+                await links.put(tx, [link], now_us=now)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await Store.open(tmp_path / "earmark.db", clock=SystemClock())
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def network(store: Store, did: Callable[[int], Did]) -> Network:
+    return Network(store, did)
+
+
+@pytest.fixture
+async def index(store: Store, tmp_path: Path) -> VectorIndex:
+    return await VectorIndex.open(store, tmp_path / "index", spaces={Space.MUSICNN_TAGS: 100})
+
+
+class Service:
+    """The feeds with their methods, asked as the web module asks."""
+
+    def __init__(self, store: Store, index: VectorIndex, **options: Any) -> None:
+        self.metrics = Metrics()
+        self.clock = Clock()
+        self.asked: list[str] = []
+        settings: dict[str, Any] = {"min_posts": 1, "min_tracks": 1} | options
+        self.feeds = LiveFeeds(store, index, FEEDS, QUERIES, clock=self.clock, log=LOG, **settings)
+        self.methods = FeedMethods(
+            self.feeds,
+            service_did=SERVICE,
+            publisher_did=PUBLISHER,
+            key=b"s" * 32,
+            clock=self.clock,
+            metrics=self.metrics,
+            resolve_key=self.resolve_key,
+        )
+
+    async def resolve_key(self, did: str, refresh: bool) -> PublicKey:
+        self.asked.append(did)
+        return KEY.public
+
+    async def call(self, nsid: str, headers: Mapping[str, str] | None = None, **pairs: Any) -> dict[str, Any]:
+        query = next(query for query in self.methods.queries() if query.nsid == nsid)
+        params = decode_params(query.params, [(name, str(value)) for name, value in pairs.items()])
+        answer = await query.answer(Call(params, headers or {}))
+        body = orjson.loads(answer) if isinstance(answer, bytes) else dict(answer)
+        assert set(body) <= {"did", "feeds", "feed", "cursor"}, "P102: no wrapper"
+        return body
+
+    async def page(self, feed: str = CALM, **pairs: Any) -> dict[str, Any]:
+        body = await self.call(GET_FEED_SKELETON, feed=feed, **pairs)
+        for shown in body["feed"]:
+            assert AtUri.parse(shown["post"]).collection == "app.bsky.feed.post", "P105"
+        return body
+
+    def tokens(self, outcome: str) -> float:
+        return self.metrics.registry.get_sample_value("earmark_feed_tokens_total", {"token": outcome}) or 0.0
+
+
+def posts(body: Mapping[str, Any]) -> list[int]:
+    return [int(shown["post"].rpartition("/p")[2]) for shown in body["feed"]]
+
+
+async def read_through(service: Service, limit: int, **pairs: Any) -> list[int]:
+    found: list[int] = []
+    while True:
+        body = await service.page(limit=limit, **pairs)
+        assert len(body["feed"]) <= limit, "P106"
+        found += posts(body)
+        if "cursor" not in body:
+            return found
+        assert body["feed"], "P107"
+        assert body["cursor"] != pairs.get("cursor"), "P107"
+        pairs["cursor"] = body["cursor"]
+
+
+async def test_p104_p109_pages_of_a_mood_feed(store: Store, index: VectorIndex, network: Network) -> None:
+    for number in range(20):
+        await network.publish(number, calm=1.0 + number / 10)
+    await network.publish(20, calm=0.1)
+    await network.publish(21, calm=0.0, heavy=3.0)
+    service = Service(store, index)
+    best_first = list(range(19, -1, -1))
+    assert posts(await service.page()) == best_first
+    assert [await read_through(service, limit) for limit in (1, 7, 20, 100)] == [best_first] * 4
+    assert posts(await service.page(HEAVY)) == [21]
+
+
+async def test_p102_p103_describe(store: Store, index: VectorIndex, network: Network) -> None:
+    await network.publish(1)
+    service = Service(store, index)
+    body = await service.call(DESCRIBE_FEED_GENERATOR)
+    assert body == {"did": SERVICE, "feeds": [{"uri": CALM}]}  # heavy has no track
+    assert posts(await service.page(body["feeds"][0]["uri"])) == [1]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "name"),
+    [
+        ({}, "InvalidRequest"),
+        ({"feed": "calm"}, "InvalidRequest"),
+        ({"feed": CALM + "/"}, "InvalidRequest"),
+        ({"feed": CALM.replace(PUBLISHER, "alice.example.com")}, "InvalidRequest"),
+        ({"feed": CALM + "er"}, "UnknownFeed"),
+        ({"feed": CALM.replace(PUBLISHER, "did:plc:" + "q" * 24)}, "UnknownFeed"),
+        ({"feed": CALM.replace(".generator", ".post")}, "UnknownFeed"),
+        ({"feed": CALM, "limit": 0}, "InvalidRequest"),
+        ({"feed": CALM, "limit": 101}, "InvalidRequest"),
+        ({"feed": CALM, "limit": "ten"}, "InvalidRequest"),
+        ({"feed": CALM, "cursor": "eof"}, "InvalidRequest"),
+        ({"feed": CALM, "cursor": "1" * 1201}, "InvalidRequest"),
+        ({"feed": CALM, "cursor": "1.1.1.0000000000000000.AAAAAAAAAAA"}, "InvalidRequest"),
+    ],
+)
+async def test_p104_p111_refusals(store: Store, index: VectorIndex, pairs: dict[str, Any], name: str) -> None:
+    with pytest.raises(XrpcError) as refused:
+        await Service(store, index).call(GET_FEED_SKELETON, **pairs)
+    assert (refused.value.name, refused.value.status) == (name, 400)
+
+
+async def test_a_cursor_of_one_feed_means_nothing_in_another(
+    store: Store, index: VectorIndex, network: Network
+) -> None:
+    for number in range(3):
+        await network.publish(number, calm=2.0, heavy=2.0)
+    service = Service(store, index)
+    cursor = (await service.page(limit=1))["cursor"]
+    with pytest.raises(XrpcError, match="cursor"):
+        await service.page(HEAVY, cursor=cursor)
+
+
+async def test_dark_feeds_are_empty_unlisted_and_say_why(store: Store, index: VectorIndex, network: Network) -> None:
+    for number in range(5):
+        await network.publish(number, posted=number < 2)
+    service = Service(store, index, min_posts=3, min_tracks=6)
+    assert (await service.page()) == {"feed": []}
+    assert (await service.call(DESCRIBE_FEED_GENERATOR))["feeds"] == []
+    status = service.feeds.statuses()[0]
+    assert status.dark
+    assert status.reasons == ("5 analysed tracks, 6 needed", "2 tracks with a usable post, 3 needed")
+    assert (status.scored, status.matching, status.with_post, status.entries) == (5, 5, 2, 2)
+    assert [entry.track_uri for entry in service.feeds.entries("calm")] == [network.uri(0), network.uri(1)]
+
+    for number in range(5, 8):  # it opens by itself when it crosses the line
+        await network.publish(number)
+    await service.feeds.refresh()
+    assert len(posts(await service.page())) == 5
+    assert (await service.call(DESCRIBE_FEED_GENERATOR))["feeds"] == [{"uri": CALM}]
+
+
+def test_issue_2_defaults_of_the_dark_rule(store: Store, index: VectorIndex) -> None:
+    feeds = LiveFeeds(store, index, FEEDS, QUERIES, clock=SystemClock(), log=LOG)
+    assert (feeds._min_posts, feeds._min_tracks) == (15, 50)
+
+
+Removal = Callable[[Network, int], Any]
+
+
+async def withdraw(network: Network, number: int) -> None:
+    network.rev += 1
+    async with network.store.write() as tx:
+        await tracks.withdraw(tx, network.uri(number), make_tid(network.rev), now_us=1)
+
+
+async def hide(network: Network, number: int) -> None:
+    async with network.store.write() as tx:
+        await tracks.set_visibility(tx, network.uri(number), Visibility.HIDDEN, page_url=None, now_us=1)
+
+
+async def delete_post(network: Network, number: int) -> None:
+    async with network.store.write() as tx:
+        await links.drop_post(tx, network.post_uri(number))
+
+
+async def deactivate(network: Network, number: int) -> None:
+    async with network.store.write() as tx:
+        await tracks.put_account(tx, Account(network.did(number), active=False), now_us=1)
+
+
+async def refuse(network: Network, number: int) -> None:
+    async with network.store.write() as tx:
+        await labels.put_verdict(tx, network.uri(number), Verdict(VerdictStatus.REFUSED), now_us=1)
+
+
+@pytest.mark.parametrize("removal", [withdraw, hide, delete_post, deactivate, refuse])
+async def test_p107_what_dies_leaves_snapshots_that_readers_stand_in(
+    store: Store, index: VectorIndex, network: Network, removal: Removal
+) -> None:
+    for number in range(10):
+        await network.publish(number, calm=3.0 - number / 10)
+    service = Service(store, index)
+    first = await service.page(limit=3)
+    assert posts(first) == [0, 1, 2]
+    await removal(network, 4)
+    await service.feeds.refresh()
+    assert posts(await service.page(limit=3, cursor=first["cursor"])) == [3, 5, 6]  # the old snapshot, filled
+    assert posts(await service.page(limit=100)) == [0, 1, 2, 3, 5, 6, 7, 8, 9]  # the new one
+
+
+async def test_a_deleted_post_falls_back_to_the_next_best(store: Store, index: VectorIndex, network: Network) -> None:
+    await network.publish(1)
+    spare = Link(network.post_uri(99), network.did(99), network.uri(1), LinkRule.PAGE_IN_FACET, SystemClock().now_us())
+    async with store.write() as tx:
+        await links.put(tx, [spare], now_us=1)
+    service = Service(store, index)
+    assert posts(await service.page()) == [1]
+    await delete_post(network, 1)
+    await service.feeds.refresh()
+    assert posts(await service.page()) == [99]
+
+
+async def test_p110_a_page_goes_on_in_its_snapshot_while_the_feed_is_ranked_anew(
+    store: Store, index: VectorIndex, network: Network
+) -> None:
+    for number in range(6):
+        await network.publish(number, calm=3.0 - number / 10)
+    service = Service(store, index)
+    first = await service.page(limit=3)
+    await network.publish(10, calm=9.0)  # enters at the head
+    await network.publish(5, calm=8.0)  # overtakes everybody
+    await service.feeds.refresh()
+    assert posts(await service.page(limit=3, cursor=first["cursor"])) == [3, 4, 5]
+    assert posts(await service.page(limit=3)) == [10, 5, 0]
+
+
+async def test_p110_cursors_survive_a_restart(store: Store, index: VectorIndex, network: Network) -> None:
+    for number in range(6):
+        await network.publish(number, calm=3.0 - number / 10)
+    first = await Service(store, index).page(limit=3)
+    restarted = Service(store, index)
+    restarted.clock.ahead_us = 1_000_000
+    assert posts(await restarted.page(limit=3, cursor=first["cursor"])) == [3, 4, 5]
+
+
+async def test_p113_the_head_is_stable(store: Store, index: VectorIndex, network: Network) -> None:
+    for number in range(4):
+        await network.publish(number, calm=2.0 + number / 1000)
+    service = Service(store, index)
+    heads = set()
+    for _ in range(5):
+        heads.add(orjson.dumps(await service.page(limit=1)))
+        await service.feeds.refresh()
+    assert len(heads) == 1
+    assert posts(orjson.loads(heads.pop())) == [3]
+
+
+def bearer(**changes: Any) -> dict[str, str]:
+    claims: dict[str, Any] = {
+        "iss": "did:plc:xbtmt2zjwlrfegqvch7fboei",
+        "aud": SERVICE,
+        "lxm": GET_FEED_SKELETON,
+        "now_us": SystemClock().now_us(),
+    }
+    return {"authorization": f"Bearer {mint(KEY, **(claims | changes))}"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "outcome"),
+    [
+        (dict, "absent"),
+        (lambda: {"authorization": "Basic eA=="}, "absent"),
+        (bearer, "valid"),
+        (lambda: bearer(aud=f"{SERVICE}#bsky_fg"), "valid"),
+        (lambda: bearer(aud=f"{SERVICE}#atproto_labeler"), "BadJwtAudience"),
+        (lambda: bearer(lxm="app.bsky.feed.sendInteractions"), "BadJwtLexiconMethod"),
+        (lambda: bearer(iss="did:key:zQ3sht29G4vPyJgUaGE1G4xp8dFiQcbcfvqGeGVFKQES7nCNi"), "BadJwtIss"),
+        (lambda: bearer(now_us=0), "JwtExpired"),
+        (lambda: {"authorization": "Bearer not.a.jwt"}, "BadJwt"),
+    ],
+)
+async def test_p115_any_reader_is_served_and_tokens_are_counted(
+    store: Store, index: VectorIndex, network: Network, headers: Callable[[], dict[str, str]], outcome: str
+) -> None:
+    await network.publish(1)
+    service = Service(store, index)
+    body = await service.call(GET_FEED_SKELETON, headers(), feed=CALM)
+    assert posts(body) == [1]
+    assert service.tokens(outcome) == 1
+    assert service.asked == (["did:plc:xbtmt2zjwlrfegqvch7fboei"] if outcome == "valid" else [])
+
+
+async def test_p112_a_silent_directory_does_not_hold_readers_up(
+    store: Store, index: VectorIndex, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await network.publish(1)
+    service = Service(store, index)
+
+    async def never(did: str, refresh: bool) -> PublicKey:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    monkeypatch.setattr(service.methods, "_resolve_key", never)
+    async with asyncio.timeout(5):
+        assert posts(await service.call(GET_FEED_SKELETON, bearer(), feed=CALM)) == [1]
+    assert service.tokens("UpstreamTimeout") == 1
+
+
+async def test_the_bell_rebuilds_and_silence_is_looked_at_as_well(
+    store: Store, index: VectorIndex, network: Network
+) -> None:
+    service = Service(store, index, settle_seconds=0.01, refresh_seconds=0.2)
+    running = asyncio.create_task(service.feeds.run())
+
+    async def shows(*wanted: int) -> None:
+        async with asyncio.timeout(10):
+            while posts(await service.page()) != list(wanted):
+                await asyncio.sleep(0.01)
+
+    try:
+        await shows()
+        await network.publish(1)  # rings "vector"
+        await shows(1)
+        await network.publish(2, calm=5.0)
+        await shows(2, 1)
+        await delete_post(network, 2)  # rings nothing
+        await shows(1)
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_a_track_is_shown_by_its_newest_vector(store: Store, index: VectorIndex, network: Network) -> None:
+    await network.publish(1, calm=3.0)
+    service = Service(store, index)
+    assert posts(await service.page()) == [1]
+    await network.publish(1, calm=0.0, heavy=3.0)
+    await service.feeds.refresh()
+    assert posts(await service.page()) == []
+    assert posts(await service.page(HEAVY)) == [1]
+
+
+async def test_labels_of_the_veto_keep_a_track_out(store: Store, index: VectorIndex, network: Network) -> None:
+    await network.publish(1, calm=3.0, heavy=3.0)
+    verdict = Verdict(VerdictStatus.OK, ("rock",), rankable=True)
+    async with store.write() as tx:
+        await labels.put_verdict(tx, network.uri(1), verdict, now_us=1)
+    service = Service(store, index)
+    assert posts(await service.page()) == []
+    assert posts(await service.page(HEAVY)) == [1]
+
+
+async def test_durations_are_the_feeds_own(store: Store, index: VectorIndex, network: Network) -> None:
+    await network.publish(1, calm=3.0)
+    long_only = (replace(FEEDS[0], min_seconds=181.0), FEEDS[1])
+    feeds = LiveFeeds(
+        store,
+        index,
+        long_only,
+        QUERIES,
+        clock=SystemClock(),
+        log=LOG,
+        min_posts=0,
+        min_tracks=0,
+    )
+    await feeds.refresh()
+    assert feeds.entries("calm") == ()

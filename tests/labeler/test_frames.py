@@ -1,0 +1,67 @@
+"""Frames equal the reference's bytes and are read as a strict client reads them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.dagcbor import decode_multi
+from core.xrpc import error_frame
+from labeler.frames import BadFrame, ErrorFrame, InfoFrame, LabelsFrame, info_frame, labels_frame, read_frame
+from labeler.signing import label_from
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "stream-frames.json").read_text())
+VALID = {name: bytes.fromhex(text) for name, text in VECTORS["valid"].items()}
+
+
+def group(name: str) -> list[object]:
+    return [pytest.param(bytes.fromhex(text), id=case) for case, text in VECTORS[name].items()]
+
+
+@pytest.mark.parametrize("frame", group("valid"))
+def test_p63_p64_p65_valid_frames_are_read_and_written_back_byte_for_byte(frame: bytes) -> None:
+    read = read_frame(frame)
+    match read:
+        case LabelsFrame(seq, labels):
+            assert labels_frame(seq, [label_from(label) for label in labels]) == frame
+        case InfoFrame(name, message):
+            assert info_frame(name, message) == frame
+        case ErrorFrame(error, message):
+            assert error_frame(error, message) == frame
+        case None:
+            pytest.fail("skipped a valid frame")
+
+
+def test_p74_an_event_may_hold_any_number_of_labels() -> None:
+    counts = [len(read.labels) for frame in VALID.values() if isinstance(read := read_frame(frame), LabelsFrame)]
+    assert counts == [1, 3, 0, 1]
+
+
+def test_p66_the_largest_sequence_number_survives() -> None:
+    read = read_frame(VALID["labels_seq_2_53_minus_1"])
+    assert isinstance(read, LabelsFrame)
+    assert read.seq == 2**53 - 1
+
+
+def test_p64_an_error_header_has_no_type() -> None:
+    assert decode_multi(VALID["error_future_cursor"])[0] == {"op": -1}
+
+
+@pytest.mark.parametrize("frame", group("ignorable"))
+def test_p63_unknown_kinds_and_fields_do_not_end_the_connection(frame: bytes) -> None:
+    read = read_frame(frame)
+    assert read is None or read == LabelsFrame(10, ())
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *group("invalid"),
+        pytest.param(b"", id="empty"),
+        pytest.param(bytes.fromhex("a2617467236c6162656c73626f7001a0"), id="no_seq"),
+        pytest.param(bytes.fromhex("a1626f7020a0"), id="error_without_name"),
+    ],
+)
+def test_p63_what_is_no_frame_is_a_hard_error(frame: bytes) -> None:
+    with pytest.raises(BadFrame):
+        read_frame(frame)

@@ -1,0 +1,92 @@
+"""Every container and codec that we promise to read, made here with real encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.analysis import Analysis
+from models.crew import Crew
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LOSSLESS = ["flac", "flac24", "wav-s16", "wav-s24", "wav-s32", "wav-float", "wav-double", "aiff", "alac"]
+LOSSY = ["mp3", "m4a", "aac", "vorbis", "opus", "webm"]
+CONTAINERS = {"flac24": "flac", "alac": "m4a", "vorbis": "ogg", "opus": "ogg"}
+
+
+def _distance(one: Analysis, other: Analysis) -> float:
+    """The largest difference of any of the 100 tag means."""
+    return max(abs(a.score - b.score) for a, b in zip(one.tags, other.tags, strict=True))
+
+
+async def _reference(crew: Crew, pcm: Any, rate: int, write_wav: Any) -> Analysis:
+    return await crew.analyse(write_wav(pcm, rate, name=f"reference-{rate}.wav"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate"),
+    [(kind, 48_000) for kind in (*LOSSLESS, "wav-u8", *LOSSY)]
+    + [(kind, 44_100) for kind in ("wav-s16", "flac", "mp3", "m4a", "vorbis")],
+)
+async def test_tags_stay_near(crew: Crew, make_signal: Any, encode: Any, write_wav: Any, kind: str, rate: int) -> None:
+    left = make_signal(rate)
+    pcm = np.stack([left, 0.6 * np.roll(left, 400)])
+    expected = await _reference(crew, pcm, rate, write_wav)
+    found = await crew.analyse(encode(pcm, rate, kind))
+    # 16 bits are all but exact; 8 bits hiss; codecs change a synthetic signal a little.
+    limit = 0.001 if kind in LOSSLESS else 0.1
+    assert _distance(found, expected) <= limit
+    assert found.container == CONTAINERS.get(kind, kind.split("-", maxsplit=1)[0])
+    assert found.duration_seconds == pytest.approx(12.0, abs=0.1)
+    assert found.rms_dbfs == pytest.approx(expected.rms_dbfs, abs=0.3)
+    assert found.warnings == ()
+
+
+async def test_mono_is_the_mean_of_the_channels(crew: Crew, synthetic: Any, write_wav: Any) -> None:
+    """Opposite channels cancel to silence; a sum or the left channel alone would be loud."""
+    analysis = await crew.analyse(write_wav(np.stack([synthetic, -synthetic]), 16_000))
+    assert analysis.rms_dbfs == -200.0
+    halves = await crew.analyse(write_wav(np.stack([synthetic, np.zeros_like(synthetic)]), 16_000))
+    whole = await crew.analyse(write_wav(synthetic, 16_000))
+    assert halves.rms_dbfs == pytest.approx(whole.rms_dbfs - 6.02, abs=0.01)
+
+
+async def test_the_sample_rate_is_honoured(crew: Crew, make_signal: Any, write_wav: Any) -> None:
+    """44.1 kHz is resampled: the tags are those of 16 kHz. The same samples called 16 kHz sound like another piece."""
+    signal = make_signal(44_100)
+    expected = await crew.analyse(write_wav(make_signal(48_000), 48_000, name="other-rate.wav"))
+    right = await crew.analyse(write_wav(signal, 44_100, name="right.wav"))
+    wrong = await crew.analyse(write_wav(signal, 16_000, name="wrong.wav"))
+    assert _distance(right, expected) < 0.05
+    assert _distance(wrong, expected) > 0.15
+
+
+async def test_a_stream_may_change_its_rate(crew: Crew, make_signal: Any, encode: Any, tmp_path: Path) -> None:
+    first = encode(make_signal(48_000, 6), 48_000, "aac", name="first").read_bytes()
+    second = encode(make_signal(32_000, 6), 32_000, "aac", name="second").read_bytes()
+    both = tmp_path / "both.aac"
+    both.write_bytes(first + second)
+    analysis = await crew.analyse(both)
+    assert analysis.duration_seconds == pytest.approx(12.0, abs=0.2)
+
+
+async def test_the_name_of_the_file_does_not_matter(crew: Crew, synthetic: Any, encode: Any) -> None:
+    for name in ("clip.txt", "concat:clip", "-version", "a b'c\".mp3"):
+        analysis = await crew.analyse(encode(synthetic, 16_000, "flac", name=name))
+        assert analysis.container == "flac"
+
+
+async def test_tags_and_rubbish_before_the_first_mpeg_frame(crew: Crew, synthetic: Any, encode: Any) -> None:
+    path = encode(synthetic, 16_000, "mp3")
+    body = path.read_bytes()
+    assert body.startswith(b"ID3")
+    latin = b"ID3\x03\x00\x00\x00\x00\x00\x0fTIT2\x00\x00\x00\x05\x00\x00\xff\xfe\xe9\xe8"
+    for head in (b"", latin, bytes(3000)):
+        path.write_bytes(head + body)
+        analysis = await crew.analyse(path)
+        assert analysis.container == "mp3"
+        assert analysis.duration_seconds == pytest.approx(12.0, abs=0.2)

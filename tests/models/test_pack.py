@@ -1,0 +1,163 @@
+"""Pulling, converting, installing and verifying a pack."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import Corrupt, Misconfigured, Unreachable
+from models.bundle import read_bundle
+from models.pack import MUSICNN, default_home, get_pack, is_installed, pack_folder, verify
+from models.pull import pull
+
+
+def _left_behind(home: Path) -> list[str]:
+    return [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def pulled(tmp_path_factory: pytest.TempPathFactory, wheel_folder: Path) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    pull("musicnn", home, source=wheel_folder)
+    return home
+
+
+def test_a_pull_from_a_folder_installs_what_was_declared(pulled: Path, synthetic_reference: Any) -> None:
+    installed = verify(pulled, "musicnn")
+    folder = pack_folder(pulled, "musicnn")
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*MUSICNN.files, "manifest.json"])
+    assert installed.folder == folder
+    labels = json.loads((folder / "labels.json").read_text())
+    assert labels == {tagger: list(synthetic_reference[tagger]) for tagger in ("msd", "mtt")}
+    assert "ISC" in MUSICNN.licence
+    assert "Permission to use, copy, modify" in (folder / "LICENSE.md").read_text()
+
+
+def test_the_same_wheel_gives_the_same_bytes(pulled: Path, tmp_path: Path, wheel_folder: Path) -> None:
+    again = pull("musicnn", tmp_path, source=wheel_folder)
+    assert again.pack_hash == verify(pulled, "musicnn").pack_hash
+    assert len(again.pack_hash) == 64
+
+
+def test_pulling_twice_does_nothing(pulled: Path, tmp_path: Path) -> None:
+    steps: list[str] = []
+    installed = pull("musicnn", pulled, source=tmp_path, progress=steps.append)  # a folder without a wheel
+    assert installed == verify(pulled, "musicnn")
+    assert steps == []
+
+
+def test_progress_is_told_step_by_step(tmp_path: Path, wheel_folder: Path) -> None:
+    steps: list[str] = []
+    pull("musicnn", tmp_path, source=wheel_folder, progress=steps.append)
+    assert [step.split()[0] for step in steps] == ["verifying", "converting", "installing"]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "short", "empty"])
+def test_a_corrupt_wheel_is_refused_and_nothing_is_left(tmp_path: Path, wheel_folder: Path, damage: str) -> None:
+    content = bytearray((wheel_folder / MUSICNN.wheel.filename).read_bytes())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 1
+    source, home = tmp_path / "source", tmp_path / "home"
+    source.mkdir()
+    (source / MUSICNN.wheel.filename).write_bytes({"flipped": content, "short": content[:-1], "empty": b""}[damage])
+    with pytest.raises(Corrupt, match="SHA-256" if damage == "flipped" else "bytes, expected"):
+        pull("musicnn", home, source=source)
+    assert _left_behind(home) == []
+    assert not is_installed(home, "musicnn")
+
+
+def test_a_failed_conversion_leaves_nothing(
+    tmp_path: Path, wheel_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.pull._CONVERT_DEADLINE_SECONDS", 0.01)
+    with pytest.raises(Exception, match="did not end"):
+        pull("musicnn", tmp_path, source=wheel_folder)
+    assert _left_behind(tmp_path) == []
+
+
+def test_a_source_without_the_wheel_says_which_file_it_wants(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"holds no musicnn-0\.1\.0"):
+        pull("musicnn", tmp_path / "home", source=tmp_path)
+
+
+def test_an_index_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/",
+        "PIP_RETRIES": "0",
+        "PIP_CONFIG_FILE": "/dev/null",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(Unreachable, match=r"could not download musicnn==0\.1\.0.*package index"):
+        pull("musicnn", tmp_path)
+    assert _left_behind(tmp_path) == []
+
+
+def test_an_environment_without_pip_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    monkeypatch.setattr("models.pull.sys.executable", str(tmp_path / "bare" / "bin" / "python"))
+    with pytest.raises(Misconfigured, match="ensurepip"):
+        pull("musicnn", tmp_path / "home")
+
+
+def test_a_home_that_cannot_be_written(tmp_path: Path, wheel_folder: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Misconfigured, match="EARMARK_HOME"):
+        pull("musicnn", tmp_path / "file", source=wheel_folder)
+
+
+def test_damage_after_installation_is_noticed_and_repaired(tmp_path: Path, wheel_folder: Path) -> None:
+    first = pull("musicnn", tmp_path, source=wheel_folder)
+    graph = first.folder / "msd.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(Corrupt, match=r"changed since it was pulled \(msd\.onnx\)"):
+        verify(tmp_path, "musicnn")
+    (first.folder / "labels.json").unlink()
+    with pytest.raises(Corrupt, match=r"labels\.json"):
+        verify(tmp_path, "musicnn")
+    assert pull("musicnn", tmp_path, source=wheel_folder) == first
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["musicnn"]
+
+
+def test_what_is_not_installed_and_what_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="earmark models pull musicnn"):
+        verify(tmp_path, "musicnn")
+    with pytest.raises(Misconfigured, match="did you mean 'musicnn'"):
+        get_pack("musicn")
+
+
+def test_the_home_folder_is_a_setting_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EARMARK_HOME", str(tmp_path))
+    assert default_home() == tmp_path
+    monkeypatch.delenv("EARMARK_HOME")
+    assert default_home().name == "earmark"
+
+
+def test_every_tensor_is_checked(wheel_folder: Path) -> None:
+    with zipfile.ZipFile(wheel_folder / MUSICNN.wheel.filename) as wheel:
+        index = wheel.read("musicnn/MSD_musicnn/.index")
+        shard = wheel.read("musicnn/MSD_musicnn/.data-00000-of-00001")
+    names = frozenset(["dense/bias", "batch_normalization_2/gamma"])
+    whole = read_bundle(index, shard, names)
+    assert whole["dense/bias"].shape == (200,)
+    flipped = bytearray(shard)
+    at = shard.index(whole["dense/bias"].tobytes())
+    flipped[at + 5] ^= 4
+    with pytest.raises(Corrupt, match="dense/bias fails its checksum"):
+        read_bundle(index, bytes(flipped), names)
+    with pytest.raises(Corrupt, match="index fails its checksum"):
+        read_bundle(index[:100] + b"\x00" + index[101:], shard, names)
+    with pytest.raises(Corrupt, match="lacks nonsense"):
+        read_bundle(index, shard, frozenset(["nonsense"]))
+    for wrong in (b"", index[:-1], index[:-48] + bytes(48)):
+        with pytest.raises(Corrupt):
+            read_bundle(wrong, shard, names)
+    with pytest.raises(Corrupt, match="cut short"):
+        read_bundle(index, shard[:at], names)

@@ -1,0 +1,220 @@
+"""The vector index follows the log, and its checkpoint is whole or ignored."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import numpy as np
+import orjson
+import pytest
+
+from core.analysis import Space
+from store import analyses, tracks
+from store.index import VectorIndex
+
+TAGS, SOUND = Space.MUSICNN_TAGS, Space.MUSICNN_SOUND
+SPACES = {TAGS: 8, SOUND: 4}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "index"
+
+
+async def _fill(store, make, numbers, seed=0):
+    async with store.write() as tx:
+        for number in numbers:
+            stored = await tracks.get(tx, make.uri(number))
+            track_id = stored.track_id if stored else await make.stored(tx, make.track(number))
+            vectors = {TAGS: make.vector(seed + number, 8), SOUND: make.vector(seed + number, 4)}
+            await analyses.put_vectors(tx, track_id, "p", vectors)
+
+
+async def _truth(store, space, query):
+    """Inner products straight from the log."""
+    async with store.read() as r:
+        rows = await analyses.vector_log(r, after_seq=0, limit=10_000)
+    return {row.track_id: float(row.vector @ query) for row in rows if row.space is space and row.vector is not None}
+
+
+async def _assert_true(index, store, make):
+    for space, size in SPACES.items():
+        query = make.vector(99, size)
+        truth = await _truth(store, space, query)
+        assert index.scores(space, query) == pytest.approx(truth, rel=1e-5, abs=1e-6)
+        best = sorted(truth, key=lambda track_id: -truth[track_id])
+        found = index.search(space, query, 5)
+        assert [track_id for track_id, _ in found] == best[:5]
+        assert [score for _, score in found] == pytest.approx([truth[track_id] for track_id in best[:5]], rel=1e-5)
+        assert index.size(space) == len(truth)
+
+
+async def test_the_index_follows_the_log(store, make, folder):
+    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    assert await index.follow() == 0
+    assert index.search(TAGS, make.vector(1, 8), 5) == []
+    assert index.scores(TAGS, make.vector(1, 8)) == {}
+    await _fill(store, make, range(20))
+    assert await index.follow() == 40
+    await _assert_true(index, store, make)
+    await _fill(store, make, [3, 4], seed=500)  # replaced
+    async with store.write() as tx:
+        await analyses.drop_vectors(tx, 6)
+    assert await index.follow() == 6
+    await _assert_true(index, store, make)
+    assert 6 not in dict(index.search(TAGS, make.vector(2, 8), 100))
+    some = index.scores(TAGS, make.vector(2, 8), [5, 6, 7, 7, 9999])
+    assert sorted(some) == [5, 7]
+    assert index.scores(TAGS, make.vector(2, 8), []) == {}
+
+
+async def test_spaces_that_nobody_asked_for_are_passed_over(store, make, folder):
+    await _fill(store, make, range(3))
+    index = await VectorIndex.open(store, folder, spaces={SOUND: 4})
+    assert index.size(SOUND) == 3
+    with pytest.raises(KeyError):
+        index.size(TAGS)
+
+
+@pytest.mark.parametrize("query", [np.full(8, math.nan), np.full(8, math.inf), np.zeros(7), np.zeros((1, 8))])
+async def test_queries_that_cannot_be_compared_are_refused(store, folder, query):
+    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    for ask in (lambda: index.search(TAGS, query, 5), lambda: index.scores(TAGS, query)):
+        with pytest.raises(ValueError, match="8 finite numbers"):
+            ask()
+
+
+async def test_a_vector_of_another_length_counts_as_none(store, make, folder):
+    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    await _fill(store, make, range(2))
+    await index.follow()
+    async with store.write() as tx:
+        await analyses.put_vectors(tx, 1, "other", {TAGS: make.vector(1, 9)})
+    await index.follow()
+    assert sorted(index.scores(TAGS, make.vector(1, 8))) == [2]
+
+
+async def test_a_checkpoint_saves_reading_the_log_again(store, make, folder):
+    await _fill(store, make, range(20))
+    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    await index.checkpoint()
+    await _fill(store, make, [25])
+    async with store.write() as tx:
+        await analyses.drop_vectors(tx, 1)
+    again = await VectorIndex.open(store, folder, spaces=SPACES)
+    await _assert_true(again, store, make)
+    assert again._watermark == 44
+    await again.checkpoint()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "manifest.json",
+        "musicnn-sound.44.usearch",
+        "musicnn-tags.44.usearch",
+    ]
+
+
+def _truncate(folder):
+    path = next(folder.glob("musicnn-tags.*.usearch"))
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def _flip(folder):
+    path = next(folder.glob("musicnn-tags.*.usearch"))
+    content = bytearray(path.read_bytes())
+    content[8 + 3] ^= 0x40  # the exponent of the first number, behind rows and columns
+    path.write_bytes(content)
+
+
+def _lose(folder):
+    next(folder.glob("musicnn-sound.*.usearch")).unlink()
+
+
+def _swap(folder):
+    sound, tags = (next(folder.glob(f"{space}.*.usearch")) for space in (SOUND, TAGS))
+    sound.write_bytes(tags.read_bytes())
+
+
+def _halve_manifest(folder):
+    path = folder / "manifest.json"
+    path.write_bytes(path.read_bytes()[:80])
+
+
+def _edit(**changes):
+    def edit(folder):
+        path = folder / "manifest.json"
+        path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | changes))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _truncate,
+        _flip,
+        _lose,
+        _swap,
+        _halve_manifest,
+        _edit(format=0),
+        _edit(store="another"),
+        _edit(watermark="x"),
+        _edit(watermark=10**6),  # ahead of the log: the database came back from a backup
+        _edit(spaces={}),
+    ],
+)
+async def test_a_checkpoint_that_is_not_whole_is_rebuilt_from_the_log(store, make, folder, damage):
+    await _fill(store, make, range(10))
+    await (await VectorIndex.open(store, folder, spaces=SPACES)).checkpoint()
+    damage(folder)
+    async with store.write() as tx:
+        await analyses.drop_vectors(tx, 2)
+    await _assert_true(await VectorIndex.open(store, folder, spaces=SPACES), store, make)
+
+
+async def test_a_checkpoint_of_another_store_is_ignored(store, place, make, folder, clock):
+    await _fill(store, make, range(10))
+    await (await VectorIndex.open(store, folder, spaces=SPACES)).checkpoint()
+    clock.pass_seconds(1)
+    other_place = type(place)(place.path.parent / "other", clock)
+    other = await other_place.open()
+    await _fill(other, make, range(10), seed=50)
+    await _assert_true(await VectorIndex.open(other, folder, spaces=SPACES), other, make)
+    await other.close()
+
+
+async def test_a_crash_while_a_checkpoint_is_written_leaves_the_older_one(store, make, folder, monkeypatch):
+    await _fill(store, make, range(10))
+    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    await index.checkpoint()
+    await _fill(store, make, [11])
+    await index.follow()
+    monkeypatch.setattr("store.index.orjson.dumps", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        await index.checkpoint()
+    monkeypatch.undo()
+    again = await VectorIndex.open(store, folder, spaces=SPACES)
+    await _assert_true(again, store, make)
+
+
+async def test_searches_go_on_while_the_log_is_followed(store, make, folder):
+    await _fill(store, make, range(300))
+    index = VectorIndex(store, folder, SPACES)
+    following = asyncio.create_task(index.follow())
+    while not following.done():
+        found = index.search(TAGS, make.vector(1, 8), 10)
+        assert all(math.isfinite(score) for _, score in found)
+        await asyncio.sleep(0)
+    assert await following == 600
+    await _assert_true(index, store, make)
+
+
+async def test_beyond_the_exact_size_the_approximate_answer_is_scored_exactly(store, make, folder, monkeypatch):
+    monkeypatch.setattr("store.index.EXACT_BELOW", 10)
+    await _fill(store, make, range(200))
+    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    query = make.vector(5, 8)
+    truth = await _truth(store, TAGS, query)
+    found = index.search(TAGS, query, 20)
+    assert len(found) == 20
+    assert found == sorted(found, key=lambda pair: -pair[1])
+    assert dict(found) == pytest.approx({track_id: truth[track_id] for track_id, _ in found}, rel=1e-5, abs=1e-6)
