@@ -71,4 +71,5 @@ class Verdict:
     labels: tuple[str, ...] = ()  # identifiers, at most 5
     reason: str | None = None
     genres: tuple[Genre, ...] = ()  # the 10 best before policy
+    notes: tuple[str, ...] = ()  # what was odd about the audio, for people
     rankable: bool = False  # whether mood feeds may show the track: music, analysed, nothing against it

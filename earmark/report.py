@@ -43,6 +43,7 @@ async def track_report(reader: Reader, uri: str, *, labeler_did: str) -> dict[st
         and {
             "status": verdict.verdict.status.value,
             "reason": verdict.verdict.reason,
+            "notes": list(verdict.verdict.notes),
             "labels": list(verdict.verdict.labels),
             "genres": [
                 {"identifier": genre.identifier, "display": genre.display, "score": round(genre.score, 4)}

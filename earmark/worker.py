@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from core.errors import ChildCrashed, NoAudio, Permanent, Poison, Transient, Una
 from core.job import JobState, Lease
 from core.log import Log
 from core.metrics import Metrics
+from core.mime import contradiction
 from core.ports import Audio, VisibilityAnswer, VisibilityCheck
 from core.types import TrackState, Visibility
 from store import Store, Tx, analyses, jobs, labels, tracks
@@ -173,7 +175,7 @@ class Worker:
                 analysis = await self._crew.analyse(path)
         # Hysteresis is for the same audio heard before; new audio starts afresh.
         previous = await self._live_labels(lease.uri) if known else ()
-        verdict = self._judge(analysis, stored, previous)
+        verdict = replace(self._judge(analysis, stored, previous), notes=_notes(stored, analysis))
         return await self._commit(lease, stored, verdict, analysis, answer)
 
     async def _begin(self, lease: Lease) -> bool:
@@ -264,6 +266,13 @@ class Worker:
                 return "fenced", None
             await tracks.set_state(tx, lease.uri, TrackState.QUEUED, error.reason, now_us=now_us)
         return "retry", error.reason
+
+
+def _notes(stored: StoredTrack, analysis: Analysis) -> tuple[str, ...]:
+    """What was odd about the audio: the decoder's warnings, and a declared type that the bytes contradict."""
+    blob = stored.track.blob
+    lie = contradiction(blob.mime, analysis.container) if blob is not None else None
+    return (*analysis.warnings, lie) if lie else analysis.warnings
 
 
 def _superseded(stored: StoredTrack, lease: Lease) -> bool:

@@ -44,6 +44,7 @@ async def put_verdict(tx: Tx, uri: str, verdict: Verdict, *, now_us: int) -> Non
         labels=orjson.dumps(verdict.labels).decode(),
         reason=verdict.reason,
         genres=orjson.dumps([(genre.identifier, genre.display, genre.score) for genre in verdict.genres]).decode(),
+        notes=orjson.dumps(verdict.notes).decode(),
         rankable=int(verdict.rankable),
         now_us=now_us,
     )
@@ -176,12 +177,13 @@ def _key_columns(key: tuple[str, str, str, str]) -> dict[str, str]:
 
 
 def _stored_verdict(row: Row) -> StoredVerdict:
-    uri, version, is_pending, status, labels, reason, genres, rankable, updated_us = row
+    uri, version, is_pending, status, labels, reason, genres, notes, rankable, updated_us = row
     verdict = Verdict(
         status=VerdictStatus(status),
         labels=tuple(orjson.loads(labels)),
         reason=reason,
         genres=tuple(Genre(*genre) for genre in orjson.loads(genres)),
+        notes=tuple(orjson.loads(notes)),
         rankable=bool(rankable),
     )
     return StoredVerdict(uri, version, bool(is_pending), verdict, updated_us)

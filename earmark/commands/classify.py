@@ -137,7 +137,10 @@ def _rounded(score: float) -> float:
 
 
 def _print(results: list[dict[str, Any]]) -> None:
+    paths = {result["file"] for result in results}
+    short = len({Path(path).name for path in paths}) == len(paths)  # names alone tell the files apart
     table = Table("file", "length", "labels", "genres heard", "moods")
+    table.columns[0].overflow = "fold"
     for result in results:
         if result["status"] == "refused":
             outcome = f"[red]{result['reason']}[/red]"
@@ -145,11 +148,12 @@ def _print(results: list[dict[str, Any]]) -> None:
             outcome = ", ".join(result["labels"]) or f"[yellow]undecided: {result['reason']}[/yellow]"
         heard = ", ".join(f"{genre['display']} {genre['score']:.2f}" for genre in result["genres"][:4])
         moods = ", ".join(f"{mood['name']} {mood['score']:+.1f}" for mood in result["moods"])
-        length = result["duration_seconds"]
-        table.add_row(
-            escape(result["file"]), "" if length is None else f"{int(length // 60)}:{int(length % 60):02d}",
-            outcome, escape(heard), moods,
-        )  # fmt: skip
+        name = Path(result["file"]).name if short else result["file"]
+        table.add_row(escape(name), _clock(result["duration_seconds"]), outcome, escape(heard), moods)
         for warning in result["warnings"]:
             table.add_row("", "", f"[dim]{escape(warning)}[/dim]", "", "")
     Console().print(table)
+
+
+def _clock(seconds: float | None) -> str:
+    return "" if seconds is None else f"{int(seconds // 60)}:{int(seconds % 60):02d}"

@@ -65,6 +65,7 @@ def _print(report: dict[str, Any]) -> None:
         ("visibility", report["visibility"]),
         ("job", f"{job['state']}, attempt {job['attempt']}{waiting}" if job else "none"),
         ("verdict", f"{verdict['status']}{published}" if verdict else "none yet"),
+        ("notes", "\n".join(verdict.get("notes", [])) or "none"),
         ("genres heard", genres or "none"),
         ("labels", labels or "none"),
         ("posts", "\n".join(report["posts"]) or "none"),

@@ -91,11 +91,14 @@ def record_pieces(folder: Path) -> list[Recording]:
 
 
 def find_recordings(folder: Path) -> list[Recording]:
-    """A person's audio files in this folder and below, in order of their paths. Hidden files are left alone."""
+    """A person's audio files in this folder and below, in order of their paths. Hidden files are left alone.
+
+    Each file gets an account of its own: feeds show one track of an artist among ten.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIME_TYPES and path.is_file())
     return [
-        Recording(path.stem, "you", path, MIME_TYPES[path.suffix.lower()])
-        for path in paths
+        Recording(path.stem, f"you{number}", path, MIME_TYPES[path.suffix.lower()])
+        for number, path in enumerate(paths, 1)
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
 

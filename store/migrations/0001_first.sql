@@ -106,6 +106,7 @@ CREATE TABLE verdict (
     labels text NOT NULL,
     reason text,
     genres text NOT NULL,
+    notes text NOT NULL,
     rankable smallint NOT NULL,
     updated_us bigint NOT NULL
 );

@@ -1,16 +1,17 @@
 -- name: get_verdict(uri)^
-SELECT uri, version, pending, status, labels, reason, genres, rankable, updated_us FROM verdict WHERE uri = :uri;
+SELECT uri, version, pending, status, labels, reason, genres, notes, rankable, updated_us FROM verdict WHERE uri = :uri;
 
--- name: put_verdict(uri, status, labels, reason, genres, rankable, now_us)!
-INSERT INTO verdict (uri, version, pending, status, labels, reason, genres, rankable, updated_us)
-VALUES (:uri, 1, 1, :status, :labels, :reason, :genres, :rankable, :now_us)
+-- name: put_verdict(uri, status, labels, reason, genres, notes, rankable, now_us)!
+INSERT INTO verdict (uri, version, pending, status, labels, reason, genres, notes, rankable, updated_us)
+VALUES (:uri, 1, 1, :status, :labels, :reason, :genres, :notes, :rankable, :now_us)
 ON CONFLICT (uri) DO UPDATE SET
     version = verdict.version + 1, pending = 1, status = excluded.status, labels = excluded.labels,
-    reason = excluded.reason, genres = excluded.genres, rankable = excluded.rankable, updated_us = excluded.updated_us;
+    reason = excluded.reason, genres = excluded.genres, notes = excluded.notes, rankable = excluded.rankable,
+    updated_us = excluded.updated_us;
 
 -- name: pending(limit)
 -- Pure retractions first: they must not wait behind a backfill. Then oldest first.
-SELECT uri, version, pending, status, labels, reason, genres, rankable, updated_us FROM verdict
+SELECT uri, version, pending, status, labels, reason, genres, notes, rankable, updated_us FROM verdict
 WHERE pending = 1
 ORDER BY CASE WHEN labels = '[]' THEN 0 ELSE 1 END, updated_us, uri
 LIMIT :limit;

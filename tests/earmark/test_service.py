@@ -182,6 +182,7 @@ async def test_silence_is_heard_and_gets_nothing(live: Live) -> None:
 async def test_mime_that_lies_is_analysed_by_content(live: Live, techno: np.ndarray[Any, Any]) -> None:
     report = await live.ended(live.track(wav(techno * 0.9), mime="audio/mpeg"))
     assert report["verdict"]["labels"] == ["electronic"]
+    assert report["verdict"]["notes"] == ["declared as audio/mpeg, is wav"]
 
 
 async def test_p182_bytes_that_do_not_match_their_cid(live: Live, techno: np.ndarray[Any, Any]) -> None:

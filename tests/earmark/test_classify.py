@@ -1,0 +1,112 @@
+"""`earmark classify` as a person and a script use it: a real process on real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+KEYS = ["file", "status", "reason", "warnings", "duration_seconds", "pack", "genres", "labels", "moods", "tags"]
+
+
+def classify(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "earmark.cli", "classify", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | environment
+    )
+
+
+def write_wav(path: Path, samples: np.ndarray[Any, Any], rate: int = 22_050) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture
+def tone(tmp_path: Path) -> Path:
+    t = np.arange(22_050 * 6) / 22_050
+    beat = (t * 2) % 1.0
+    samples = 0.4 * np.exp(-beat * 12) * np.sin(2 * np.pi * 60 * t) + 0.2 * np.sin(2 * np.pi * 220 * t)
+    return write_wav(tmp_path / "tone.wav", samples)
+
+
+def test_json_is_one_list_in_input_order_with_the_promised_keys(tone: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.mp3"
+    text.write_text("not audio\n" * 500)
+    short = write_wav(tmp_path / "short.wav", np.zeros(22_050))
+    silent = write_wav(tmp_path / "silent.wav", np.zeros(22_050 * 5))
+    done = classify(text, tone, tmp_path / "nowhere.ogg", short, silent, tone, "--json", "--embedding")
+    assert done.returncode == 1  # some were refused; the others still ran
+    results = json.loads(done.stdout)
+    assert [result["file"] for result in results] == [
+        str(text),
+        str(tone),
+        str(tmp_path / "nowhere.ogg"),
+        str(short),
+        str(silent),
+        str(tone),
+    ]
+    assert all(list(result) == [*KEYS, "embedding"] for result in results)
+    assert [(result["status"], result["reason"]) for result in results[:1] + results[2:5]] == [
+        ("refused", "not_audio"),
+        ("refused", "no_such_file"),
+        ("refused", "too_short"),
+        ("undecided", "silence"),
+    ]
+    heard = results[1]
+    assert heard["status"] in ("ok", "undecided")
+    assert heard["duration_seconds"] == pytest.approx(6.0, abs=0.01)
+    assert heard["pack"] == "musicnn"
+    assert [sum(tag["model"] == model for tag in heard["tags"]) for model in ("msd", "mtt")] == [50, 50]
+    assert all(0 <= tag["score"] <= 1 for tag in heard["tags"])
+    assert len(results[4]["tags"]) == 100  # whenever audio decoded, also when nothing is claimed
+    assert len(heard["genres"]) == 10
+    assert {mood["name"] for mood in heard["moods"]} == {"calm", "dance-floor", "heavy"}
+    assert np.linalg.norm(heard["embedding"]) == pytest.approx(1.0, abs=1e-5)
+    assert results[5] == heard | {"file": str(tone)}
+
+
+def test_without_embedding_and_with_nothing_refused(tone: Path) -> None:
+    done = classify("--json", tone)
+    assert done.returncode == 0
+    [result] = json.loads(done.stdout)
+    assert list(result) == KEYS
+
+
+def test_the_table_is_for_people(tone: Path) -> None:
+    done = classify(tone, COLUMNS="140")
+    assert done.returncode == 0
+    assert "tone.wav" in done.stdout
+    assert "genres heard" in done.stdout
+
+
+def test_usage_and_configuration_mistakes_exit_with_2(tone: Path, tmp_path: Path) -> None:
+    assert classify().returncode == 2
+    done = classify(tone, EARMARK_HOME=str(tmp_path / "empty"))
+    assert done.returncode == 2
+    assert "earmark models pull musicnn" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_real_clips_get_a_genre_only_if_they_are_music(tmp_path: Path) -> None:
+    """The three music clips carry a label; speech, whale and robin carry none."""
+    shared = Path(os.environ.get("EARMARK_SHARED_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+    clips = sorted((shared / "audio").glob("*.ogg"))
+    if not clips:
+        pytest.skip(f"the audio clips are not in {shared / 'audio'}: labels on real recordings are NOT checked")
+    done = classify("--json", *clips)
+    labels = {Path(result["file"]).stem: result["labels"] for result in json.loads(done.stdout)}
+    music = {"vibe-ace", "sugar-plum-fairy", "solo-trumpet"}
+    assert {name for name, found in labels.items() if found} == music
+    assert labels["sugar-plum-fairy"] == ["classical"]
+    assert labels["solo-trumpet"] == ["jazz"]
