@@ -17,15 +17,17 @@ from aiohttp import web
 from core.analysis import Analysis, Space, Verdict
 from core.clock import Clock, SystemClock
 from core.config import Settings
-from core.errors import Misconfigured, Permanent, Transient, UnknownDid
-from core.keys import PublicKey, SigningKey
+from core.errors import Misconfigured, UnknownDid
+from core.keys import PublicKey
 from core.log import Log
 from core.metrics import Metrics
 from core.taxonomy import Taxonomy
-from core.types import Did, parse_did
+from core.types import Did
 from core.xrpc import Method
 from earmark import __version__
 from earmark.api import Api
+from earmark.enrolment import Enrolment
+from earmark.gauges import measure
 from earmark.roles import Roles, within
 from earmark.web import Web
 from earmark.worker import Worker
@@ -44,15 +46,13 @@ from firehose.relay import Relay
 from firehose.safehttp import GuardedHttp
 from firehose.source import Source
 from firehose.visibility import PlyrVisibility
-from labeler.enroll import check_enrolment
-from labeler.label_key import load_label_key
 from labeler.methods import LabelMethods
 from labeler.musicnn import TagMapping
 from labeler.policy import Policy
 from labeler.publisher import Publisher
 from models.crew import Crew
 from models.moods import query_vector, tag_positions
-from store import Store, jobs, labels, tracks
+from store import Store, jobs, labels
 from store.index import VectorIndex
 from store.tracks import StoredTrack
 
@@ -66,7 +66,6 @@ PUBLIC_SOURCES = {
     "relay": ("wss://relay1.us-east.bsky.network", "wss://relay1.us-west.bsky.network"),
 }
 SPACES = {Space.MUSICNN_SOUND: 400, Space.MUSICNN_TAGS: 100}
-ENROL_RETRY_SECONDS = 30.0
 
 
 def build(settings: Settings, *, log: Log, clock: Clock | None = None) -> Service:
@@ -81,8 +80,7 @@ class Service:
         self.settings, self.log, self.clock = settings, log, clock
         self.metrics = Metrics()
         self.ready = asyncio.Event()
-        self._labeler, self._key = _labeler_of(settings)
-        self._enrolled = False
+        self.enrolment = Enrolment(settings, log=log)
         loopback = settings.development.allow_loopback
         contact = f" (+{settings.service.contact})" if settings.service.contact else ""
         self._user_agent = f"Earmark/{__version__}{contact}"
@@ -134,7 +132,9 @@ class Service:
             roles = Roles(log)
             publisher = self._publisher(store)
             self._start_roles(roles, store, audio, feeds, publisher)
-            log.info("serving", url=settings.public_url, listen=site, mode=self.mode(), source=self.source.name)
+            log.info(
+                "serving", url=settings.public_url, listen=site, mode=self.enrolment.mode(), source=self.source.name
+            )
             self.ready.set()
             try:
                 await roles.watch(stop)
@@ -142,7 +142,7 @@ class Service:
                 log.info("stopping")
                 await within(1.0, roles.stop("ingest"))
                 await within(2.0, roles.stop("worker"))
-                if publisher is not None and self._enrolled:
+                if publisher is not None and self.enrolment.verified:
                     await within(2.0, publisher.drain(1.5))
                 await within(1.0, roles.stop("publish", "feeds", "gauges"))
                 await within(2.0, server.close_sockets())
@@ -170,16 +170,7 @@ class Service:
         if publisher is not None:
             roles.start("publish", partial(self._publish, publisher))
         roles.start("feeds", feeds.run)
-        roles.start("gauges", partial(self._measure, store, feeds))
-
-    def mode(self) -> str:
-        """In words, for people: whether labels are published, and if not, how to begin."""
-        if self._key is None:
-            return (
-                "read-only: analyses, serves scores and previews, publishes no labels. To enrol, set labeler.did and "
-                "labeler.key_file and put the key's public half and this address into the account's DID document"
-            )
-        return f"labels as {self._labeler}" if self._enrolled else f"waiting to verify the identity of {self._labeler}"
+        roles.start("gauges", partial(measure, store, feeds, self.source, self.metrics, kind=self.settings.source.kind))
 
     # --- parts ----------------------------------------------------------------------------------------------
 
@@ -253,32 +244,20 @@ class Service:
         )
 
     def _publisher(self, store: Store) -> Publisher | None:
-        if self._key is None:
+        enrolment = self.enrolment
+        if enrolment.key is None:
             return None
         rate = self.settings.labeler.labels_per_second or None
-        return Publisher(store, key=self._key, src=self._labeler, clock=self.clock, labels_per_second=rate)
+        return Publisher(store, key=enrolment.key, src=enrolment.did, clock=self.clock, labels_per_second=rate)
 
     async def _publish(self, publisher: Publisher) -> None:
-        """Signs nothing until our DID document says that the key and the address are ours (P44)."""
-        assert self._key is not None
-        while not self._enrolled:
-            try:
-                identity = await self.directory.resolve(self._labeler, refresh=True)
-            except (Transient, Permanent) as error:
-                self.log.warning("no labels yet: our own DID document cannot be read", did=self._labeler, why=error)
-            else:
-                findings = check_enrolment(identity, key=self._key.public, service_url=self.settings.public_url)
-                self._enrolled = not findings
-                for finding in findings:
-                    self.log.error(f"no labels yet: {finding.what}", remedy=finding.remedy)
-            if not self._enrolled:
-                await asyncio.sleep(ENROL_RETRY_SECONDS)
-        self.log.info("labels are published", did=self._labeler)
+        await self.enrolment.wait(self.directory)
         await publisher.run()
 
     def _web(self, store: Store, feeds: LiveFeeds) -> tuple[Web, web.Application]:
         settings = self.settings
-        src = self._labeler or Did(settings.service_did)
+        enrolment = self.enrolment
+        src = enrolment.did or Did(settings.service_did)
         label_methods = LabelMethods(store, src=src)
         feed_methods = FeedMethods(
             feeds,
@@ -289,13 +268,13 @@ class Service:
             metrics=self.metrics,
             resolve_key=self._viewer_key,
         )
-        own_key = self._key.public if self._key is not None and src == settings.service_did else None
+        own_key = enrolment.key.public if enrolment.key is not None and src == settings.service_did else None
         api = Api(
             store=store,
             feeds=feeds,
             labeler_did=src,
             did_document=build_did_document(settings.service_did, settings.public_url, label_key=own_key),
-            mode=self.mode,
+            mode=self.enrolment.mode,
             sources=self.sources,
             contact=settings.service.contact,
         )
@@ -361,36 +340,3 @@ class Service:
                 "refused": dict(health.refused),
             }
         ]
-
-    async def _measure(self, store: Store, feeds: LiveFeeds) -> None:
-        """Keeps the gauges near the truth."""
-        while True:
-            async with store.read() as reader:
-                by_state = await tracks.count_by_state(reader)
-                waiting = await jobs.counts(reader)
-                seq = await labels.newest_seq(reader)
-            for state, count in by_state.items():
-                self.metrics.tracks.labels(state).set(count)
-            for state, count in waiting.items():
-                self.metrics.jobs_waiting.labels(state).set(count)
-            self.metrics.label_seq.set(seq)
-            self.metrics.source_connected.labels(self.settings.source.kind).set(self.source.health.connected)
-            for status in feeds.statuses():
-                self.metrics.feed_entries.labels(status.rkey).set(status.entries)
-            await asyncio.sleep(5.0)
-
-
-def _labeler_of(settings: Settings) -> tuple[Did, SigningKey | None]:
-    """The labeler's DID and key; no key means read-only. Half a configuration is refused."""
-    secret = settings.labeler.key.get_secret_value() if settings.labeler.key else None
-    key = load_label_key(file=settings.labeler.key_file, value=secret)
-    if key is not None and not settings.labeler.did:
-        raise Misconfigured("labeler.did", "a label key is configured but not whose it is; set the labeler's DID")
-    if key is None and settings.labeler.did:
-        raise Misconfigured("labeler.key_file", "labeler.did is set but there is no key to sign with; set key_file")
-    if not settings.labeler.did:
-        return Did(""), None
-    try:
-        return parse_did(settings.labeler.did), key
-    except ValueError:
-        raise Misconfigured("labeler.did", "is not a DID such as did:plc:...") from None

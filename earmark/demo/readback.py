@@ -16,10 +16,11 @@ import aiohttp
 import httpx
 
 from core.clock import Clock
-from core.dagcbor import decode_multi
+from core.frames import BadFrame
 from core.keys import PublicKey
 from core.serviceauth import mint
 from earmark.demo.account import DemoAccount
+from labeler.frames import LabelsFrame, read_frame
 from labeler.signing import verify
 
 GET_FEED_SKELETON = "app.bsky.feed.getFeedSkeleton"
@@ -52,13 +53,13 @@ class LabelListener:
         url = f"{self.service_url}/xrpc/com.atproto.label.subscribeLabels"
         async with aiohttp.ClientSession() as session, session.ws_connect(url, params={"cursor": "0"}) as socket:
             async for message in socket:
-                header, body = decode_multi(message.data)
-                if header != {"op": 1, "t": "#labels"}:
-                    raise ValueError(f"unexpected frame {header}: {body}")
+                frame = read_frame(message.data)
+                if not isinstance(frame, LabelsFrame):
+                    raise BadFrame(f"the service sent {frame} on its label stream")
                 now_us = self.clock.now_us()
-                for label in body["labels"]:
+                for label in frame.labels:
                     valid = label["src"] == self.labeler_did and verify(label, key)
-                    self.heard.append(Heard(label, body["seq"], now_us, valid))
+                    self.heard.append(Heard(dict(label), frame.seq, now_us, valid))
                 self._news.set()
 
     async def _label_key(self) -> PublicKey:
