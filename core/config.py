@@ -48,7 +48,7 @@ class Source(_Section):
     )
     urls: tuple[str, ...] = Field(
         (),
-        description="hosts, tried in turn; empty: the public ones",
+        description="several Jetstream hosts are tried in turn, a relay is one; empty: the public ones",
     )
     collections: tuple[str, ...] = Field(("fm.plyr.track",), description="record collections to listen for")
     begin: Literal["live", "oldest"] = Field(

@@ -63,7 +63,7 @@ PUBLIC_SOURCES = {
         "wss://jetstream2.us-west.bsky.network",
         "wss://jetstream1.us-west.bsky.network",
     ),
-    "relay": ("wss://relay1.us-east.bsky.network", "wss://relay1.us-west.bsky.network"),
+    "relay": ("wss://relay1.us-east.bsky.network",),
 }
 SPACES = {Space.MUSICNN_SOUND: 400, Space.MUSICNN_TAGS: 100}
 
@@ -183,6 +183,8 @@ class Service:
             return Jetstream(
                 urls, interest, clock=self.clock, log=self.log, user_agent=self._user_agent, allow_loopback=loopback
             )
+        if len(urls) > 1:
+            raise Misconfigured("source.urls", "a relay's cursor means nothing to another relay: name one")
         return Relay(
             urls[0],
             interest,
