@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import httpx
@@ -141,6 +141,13 @@ class Serve:
             time.sleep(0.05)
         raise AssertionError(f"{check} never held: {status}\n{self.log.read_text()}")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing of a failed test keeps running."""
+        self.kill()
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -174,27 +181,33 @@ def test_p157_killed_in_the_middle_every_track_ends_with_its_labels_once(tmp_pat
         config = tmp_path / "earmark.toml"
         public = {title: uri for title, uri in published.items() if "(hidden)" not in title}
         for done in (1, 3):  # killed twice, each time between the first and the last track
-            serve = Serve(config, **environment)
-            serve.wait(f"status['jobs']['done'] >= {done} and status['jobs']['ready'] + status['jobs']['leased'] > 0")
-            serve.kill()
-        serve = Serve(config, **environment)
-        status = serve.wait("status['jobs']['done'] >= 8 and not status['jobs']['ready'] + status['jobs']['leased']")
-        assert status["jobs"]["dead"] == 0
-        serve.wait("all(feed['open'] for feed in status['feeds'])")
-        reports = {title: serve.get("/api/track", uri=uri) for title, uri in public.items()}
-        assert all(report["verdict"]["published"] for report in reports.values())
-        rows = serve.get("/xrpc/com.atproto.label.queryLabels", uriPatterns="*", limit="250")["labels"]
-        stream = asyncio.run(read_stream(serve.url, len(rows)))
-        # Gapless, none twice, and exactly what was decided.
-        assert [seq for seq, _ in stream] == list(range(1, len(rows) + 1))
-        assert len({(label["uri"], label["val"]) for _, label in stream}) == len(stream)
-        for report in reports.values():
-            assert {row["val"] for row in rows if row["uri"] == report["uri"]} == set(report["verdict"]["labels"])
-        assert sum(bool(report["verdict"]["labels"]) for report in reports.values()) >= 3
-        assert {row["uri"] for row in rows} <= set(public.values())
-        verify_with_the_sdk(config, [label for _, label in stream])
-        assert serve.stop() < 10
+            with Serve(config, **environment) as serve:
+                serve.wait(
+                    f"status['jobs']['done'] >= {done} and status['jobs']['ready'] + status['jobs']['leased'] > 0"
+                )
+        with Serve(config, **environment) as serve:
+            check_the_end(serve, config, public)
         assert not list((tmp_path / "data" / "listening").iterdir()), "audio stays on disk"
+
+
+def check_the_end(serve: Serve, config: Path, public: dict[str, str]) -> None:
+    """Everything decided is published, gapless, once; and the service stops in time."""
+    status = serve.wait("status['jobs']['done'] >= 8 and not status['jobs']['ready'] + status['jobs']['leased']")
+    assert status["jobs"]["dead"] == 0
+    serve.wait("all(feed['open'] for feed in status['feeds'])")
+    reports = {title: serve.get("/api/track", uri=uri) for title, uri in public.items()}
+    assert all(report["verdict"]["published"] for report in reports.values())
+    rows = serve.get("/xrpc/com.atproto.label.queryLabels", uriPatterns="*", limit="250")["labels"]
+    stream = asyncio.run(read_stream(serve.url, len(rows)))
+    # Gapless, none twice, and exactly what was decided.
+    assert [seq for seq, _ in stream] == list(range(1, len(rows) + 1))
+    assert len({(label["uri"], label["val"]) for _, label in stream}) == len(stream)
+    for report in reports.values():
+        assert {row["val"] for row in rows if row["uri"] == report["uri"]} == set(report["verdict"]["labels"])
+    assert sum(bool(report["verdict"]["labels"]) for report in reports.values()) >= 3
+    assert {row["uri"] for row in rows} <= set(public.values())
+    verify_with_the_sdk(config, [label for _, label in stream])
+    assert serve.stop() < 10
 
 
 def verify_with_the_sdk(config: Path, labels: list[dict[str, Any]]) -> None:
@@ -219,18 +232,18 @@ def test_serve_over_jetstream_and_read_only(tmp_path: Path, kind: str) -> None:
         config = tmp_path / "earmark.toml"
         text = config.read_text().replace('kind = "relay"', f'kind = "{kind}"')
         config.write_text("\n".join(line for line in text.splitlines() if not line.startswith(("did =", "key_file ="))))
-        serve = Serve(config)
-        status = serve.wait("status['jobs']['done'] >= 8")
-        assert status["sources"][0]["name"].startswith("jetstream:")
-        assert "read-only" in status["mode"]
-        assert "enrol" in status["mode"]
-        report = serve.get("/api/track", uri=published["Night Shift"])
-        assert report["verdict"]["labels"] == ["electronic"]
-        assert not report["verdict"]["published"]
-        assert serve.get("/xrpc/com.atproto.label.queryLabels", uriPatterns="*")["labels"] == []
-        serve.wait("all(feed['open'] for feed in status['feeds'])")
-        assert serve.get("/api/feeds/dance-floor")["tracks"]
-        page = httpx.get(serve.url + "/").text
-        assert "Dance Floor" in page
-        assert "read-only" in page
-        assert serve.stop() < 10
+        with Serve(config) as serve:
+            status = serve.wait("status['jobs']['done'] >= 8")
+            assert status["sources"][0]["name"].startswith("jetstream:")
+            assert "read-only" in status["mode"]
+            assert "enrol" in status["mode"]
+            report = serve.get("/api/track", uri=published["Night Shift"])
+            assert report["verdict"]["labels"] == ["electronic"]
+            assert not report["verdict"]["published"]
+            assert serve.get("/xrpc/com.atproto.label.queryLabels", uriPatterns="*")["labels"] == []
+            serve.wait("all(feed['open'] for feed in status['feeds'])")
+            assert serve.get("/api/feeds/dance-floor")["tracks"]
+            page = httpx.get(serve.url + "/").text
+            assert "Dance Floor" in page
+            assert "read-only" in page
+            assert serve.stop() < 10
