@@ -27,7 +27,7 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 
 def run(short: bool) -> dict[str, Any]:
     """Metrics, peers, ratios (peer by ours: above 1 we are faster). Short does the same work once, not five times."""
-    from models.pack import default_home
+    from core.home import default_home
     from models.pull import pull
 
     pack = pull("musicnn", default_home())

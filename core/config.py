@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.errors import Misconfigured
+from core.home import default_home
 
 
 class _Section(BaseModel):
@@ -35,7 +35,7 @@ class Service(_Section):
     """Where we listen and how the world sees us."""
 
     host: str = Field("127.0.0.1", description="address to listen on; put a TLS proxy in front of it")
-    port: int = Field(8420, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    port: int = Field(8420, ge=1, le=65535, description="port to listen on")
     public_url: str = Field("", description="https address that the world uses; empty: http://host:port")
     contact: str = Field("", description="URL or mail address of the operator, sent in the User-Agent")
 
@@ -131,11 +131,6 @@ class Log(_Section):
     format: Literal["text", "json"] = "text"
 
 
-def default_home() -> Path:
-    """The platform's user data folder for Earmark."""
-    return Path(platformdirs.user_data_dir("earmark", appauthor=False))
-
-
 class Settings(BaseSettings):
     """The whole configuration. `load` reads it; unknown keys are refused with the nearest name."""
 
@@ -196,7 +191,8 @@ class Settings(BaseSettings):
     @property
     def public_url(self) -> str:
         """Origin that the world uses, without a trailing slash."""
-        return (self.service.public_url or f"http://{self.service.host}:{self.service.port}").rstrip("/")
+        host = "localhost" if self.service.host in ("0.0.0.0", "::") else self.service.host  # noqa: S104 - not bound here
+        return (self.service.public_url or f"http://{host}:{self.service.port}").rstrip("/")
 
     @property
     def service_did(self) -> str:

@@ -25,7 +25,6 @@ class Metrics:
             buckets=(0.5, 1, 2, 5, 10, 20, 60, 180),
             registry=r,
         )
-        self.labels = Counter("earmark_labels", "Labels signed", ["kind"], registry=r)
         self.label_seq = Gauge("earmark_label_seq", "Newest sequence number of the label stream", registry=r)
         self.subscribers = Gauge("earmark_label_subscribers", "Open label subscriptions", registry=r)
         self.slow_subscribers = Counter("earmark_label_subscribers_slow", "Cut off as ConsumerTooSlow", registry=r)

@@ -90,6 +90,11 @@ class VisibilityCheck(Protocol):
 class Analyst(Protocol):
     """Listens to one local file in a supervised child process."""
 
+    @property
+    def pack_hash(self) -> str:
+        """What its analyses are keyed by; known once started."""
+        ...
+
     async def analyse(self, path: Path) -> Analysis:
         """Raises NotAudio, Undecodable, Truncated, TooShort, TooLong, ChildCrashed, Deadline."""
         ...

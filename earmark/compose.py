@@ -17,8 +17,7 @@ from aiohttp import web
 from core.analysis import Analysis, Space, Verdict
 from core.clock import Clock, SystemClock
 from core.config import Settings
-from core.errors import Misconfigured, UnknownDid
-from core.keys import PublicKey
+from core.errors import Misconfigured
 from core.log import Log
 from core.metrics import Metrics
 from core.taxonomy import Taxonomy
@@ -28,6 +27,7 @@ from earmark import __version__
 from earmark.api import Api
 from earmark.enrolment import Enrolment
 from earmark.gauges import measure
+from earmark.recheck import recheck_visibility
 from earmark.roles import Roles, within
 from earmark.web import Web
 from earmark.worker import Worker
@@ -102,10 +102,11 @@ class Service:
             known_tags=tag_positions(),
             min_seconds=settings.feeds.min_seconds,
         )
+        self._children = settings.listening.children or os.cpu_count() or 1
         self._crew = Crew(
             home=settings.home,
             pack=settings.listening.pack,
-            children=settings.listening.children or os.cpu_count() or 1,
+            children=self._children,
             deadline_seconds=settings.listening.deadline_seconds,
             max_seconds=settings.listening.max_seconds,
         )
@@ -115,7 +116,11 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Opens everything, runs until `stop` is set, closes everything in order. Raises what ended a role."""
         settings, log = self.settings, self.log
-        settings.data.mkdir(parents=True, exist_ok=True)
+        try:
+            settings.data.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            remedy = f"cannot make {settings.data} ({error.strerror}); name a folder that Earmark may write to"
+            raise Misconfigured("storage.folder", remedy) from None
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._http.close)
             store = await Store.open(settings.database, clock=self.clock)
@@ -141,12 +146,12 @@ class Service:
             finally:
                 log.info("stopping")
                 await within(1.0, roles.stop("ingest"))
-                await within(2.0, roles.stop("worker"))
+                await within(1.5, roles.stop("worker"))
                 if publisher is not None and self.enrolment.verified:
-                    await within(2.0, publisher.drain(1.5))
-                await within(1.0, roles.stop("publish", "feeds", "gauges"))
-                await within(2.0, server.close_sockets())
-                await within(2.0, index.checkpoint())
+                    await within(1.5, publisher.drain(1.0))
+                await within(0.5, roles.stop("publish", "feeds", "recheck", "gauges"))
+                await within(1.0, server.close_sockets())
+                await within(1.5, index.checkpoint())
         log.info("stopped")
 
     def _start_roles(
@@ -165,11 +170,12 @@ class Service:
             begin=0 if self.settings.source.begin == "oldest" else None,
         )
         roles.start("ingest", ingest.run)
-        for number in range(self.settings.listening.children or os.cpu_count() or 1):
+        for number in range(2 * self._children + 2):  # a slow PDS must not leave the children idle
             roles.start(f"worker-{number}", self._worker(f"worker-{number}", store, audio).run)
         if publisher is not None:
             roles.start("publish", partial(self._publish, publisher))
         roles.start("feeds", feeds.run)
+        roles.start("recheck", partial(recheck_visibility, store, self.clock))
         roles.start("gauges", partial(measure, store, feeds, self.source, self.metrics, kind=self.settings.source.kind))
 
     # --- parts ----------------------------------------------------------------------------------------------
@@ -268,7 +274,6 @@ class Service:
             key=self._cursor_key(),
             clock=self.clock,
             metrics=self.metrics,
-            resolve_key=self._viewer_key,
         )
         own_key = enrolment.key.public if enrolment.key is not None and src == settings.service_did else None
         api = Api(
@@ -298,7 +303,7 @@ class Service:
 
     async def _listen(self, stack: AsyncExitStack, app: web.Application) -> str:
         service = self.settings.service
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, max_line_size=65_536)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, max_line_size=65_536)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         try:
@@ -309,12 +314,6 @@ class Service:
             ) from None
         host, port = runner.addresses[0][:2]
         return f"{host}:{port}"
-
-    async def _viewer_key(self, did: str, refresh: bool) -> PublicKey:
-        identity = await self.directory.resolve(did, refresh=refresh)
-        if identity.signing_key is None:
-            raise UnknownDid(f"{did} has no #atproto key")
-        return identity.signing_key
 
     def _cursor_key(self) -> bytes:
         """Secret that signs feed cursors: made once, kept with the data so that cursors survive a restart."""

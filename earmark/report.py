@@ -19,9 +19,8 @@ async def track_report(reader: Reader, uri: str, *, labeler_did: str) -> dict[st
     live = await labels.live(reader, labeler_did, uri) if labeler_did else []
     posts = await links.of_track(reader, uri)
     # What its artist keeps from the public keeps its words here too: state and reason are enough to ask about it.
-    public = not stored.track.gated and (
-        stored.track.visibility_check is None or stored.visibility is Visibility.PUBLIC
-    )
+    asked = stored.track.visibility_check is not None
+    public = stored.account_active and not stored.track.gated and (not asked or stored.visibility is Visibility.PUBLIC)
     return {
         "uri": uri,
         "title": stored.track.title if public else None,
@@ -43,13 +42,13 @@ async def track_report(reader: Reader, uri: str, *, labeler_did: str) -> dict[st
         and {
             "status": verdict.verdict.status.value,
             "reason": verdict.verdict.reason,
-            "notes": list(verdict.verdict.notes),
+            "notes": list(verdict.verdict.notes) if public else [],
             "labels": list(verdict.verdict.labels),
             "genres": [
                 {"identifier": genre.identifier, "display": genre.display, "score": round(genre.score, 4)}
-                for genre in verdict.verdict.genres
+                for genre in (verdict.verdict.genres if public else ())
             ],
-            "published": not verdict.pending,
+            "published": not verdict.pending,  # the label stream says what the verdict says
         },
         "labels": [
             {"val": row.label.val, "neg": row.label.neg, "cts": row.label.cts, "seq": row.seq}

@@ -44,12 +44,10 @@ class Roles:
         ending = {name: task for name, task in self._tasks.items() if name.startswith(prefixes)}
         for task in ending.values():
             task.cancel()
+        if ending:
+            await asyncio.wait(ending.values())
         for name, task in ending.items():
-            try:
-                await task
-            except asyncio.CancelledError:
-                pass
-            except Exception as error:
+            if not task.cancelled() and (error := task.exception()) is not None:
                 self._log.error("a role failed while it stopped", role=name, error=error)
             del self._tasks[name]
 

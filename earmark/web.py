@@ -21,6 +21,7 @@ from core.xrpc import Call, Method, Procedure, Query, Subscription, decode_param
 
 MAX_BODY_BYTES = 100 * 1024  # P196
 PING_SECONDS = 25.0  # P77
+MAX_SUBSCRIBERS = 1200  # each costs a descriptor and a cursor (P79)
 STALLED_SECONDS = 30.0  # a subscriber that accepts nothing for so long is cut off (P76)
 ANSWER_SECONDS = 8.0  # the AppView gives up after 10 s (P112)
 
@@ -40,6 +41,13 @@ def json_answer(value: Mapping[str, Any] | bytes, *, status: int = 200, **header
     """A JSON response; bytes are sent as they are."""
     body = value if isinstance(value, bytes) else orjson.dumps(value)
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+
+
+class TooManySubscribers(XrpcError):
+    """No place for another subscription (P79)."""
+
+    def __init__(self) -> None:
+        super().__init__("RateLimitExceeded", "too many open subscriptions; come back later", status=429)
 
 
 class Web:
@@ -78,7 +86,7 @@ class Web:
         try:
             response = web.Response(status=204) if request.method == "OPTIONS" else await handler(request)
         except XrpcError as error:
-            headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+            headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}}.get(error.status, {})
             response = json_answer({"error": error.name, "message": error.message}, status=error.status, **headers)
         except web.HTTPRequestEntityTooLarge:
             response = json_answer(
@@ -98,7 +106,14 @@ class Web:
             response = json_answer({"error": "InternalServerError", "message": "our fault, logged"}, status=500)
         if not response.prepared:
             response.headers.update(CORS)
+            self._count(request, response.status)
         return response
+
+    def _count(self, request: web.Request, status: int) -> None:
+        """Only methods that exist become label values: their number is ours, not a stranger's."""
+        nsid = request.match_info.get("nsid", "")
+        if nsid in self._methods:
+            self._metrics.requests.labels(nsid, str(status)).inc()
 
     # --- XRPC -----------------------------------------------------------------------------------------------
 
@@ -113,9 +128,7 @@ class Web:
             raise XrpcError("MethodNotImplemented", "no such method here", status=501)
         if isinstance(method, Subscription):
             return await self._subscribe(request, method)
-        response = await self._answer(request, method)
-        self._metrics.requests.labels(nsid, str(response.status)).inc()
-        return response
+        return await self._answer(request, method)
 
     async def _answer(self, request: web.Request, method: Query | Procedure) -> web.Response:
         verbs = ("POST",) if isinstance(method, Procedure) else ("GET", "HEAD")
@@ -144,6 +157,8 @@ class Web:
         """Sends the method's frames as the reader takes them; there is no queue between log and socket."""
         if request.method != "GET":
             raise XrpcError("InvalidRequest", f"{method.nsid} takes GET", status=405)
+        if len(self._sockets) >= MAX_SUBSCRIBERS:
+            raise TooManySubscribers
         socket = web.WebSocketResponse(heartbeat=PING_SECONDS, compress=False, max_msg_size=4096, timeout=5.0)
         if not socket.can_prepare(request):
             raise XrpcError("InvalidRequest", "a subscription needs a WebSocket upgrade", status=426)

@@ -10,31 +10,32 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Protocol
 
 from core.analysis import Analysis, Verdict, VerdictStatus
 from core.clock import Clock, backoff_seconds
-from core.errors import ChildCrashed, NoAudio, Permanent, Poison, Transient, Unanswered
+from core.errors import (
+    ChildCrashed,
+    Corrupt,
+    Misconfigured,
+    NoAudio,
+    Permanent,
+    Poison,
+    StoreBusy,
+    Transient,
+    Unanswered,
+)
 from core.job import JobState, Lease
 from core.log import Log
 from core.metrics import Metrics
 from core.mime import contradiction
-from core.ports import Audio, VisibilityAnswer, VisibilityCheck
+from core.ports import Analyst, Audio, VisibilityAnswer, VisibilityCheck
 from core.types import TrackState, Visibility
 from store import Store, Tx, analyses, jobs, labels, tracks
 from store.tracks import StoredTrack
 
 IDLE_SECONDS = 30.0  # how long a worker sleeps when neither the bell nor a due time wakes it
 RETRY_CAP_SECONDS = 3600.0
-
-
-class Listener(Protocol):
-    """An Analyst that names its pack (models.crew.Crew)."""
-
-    @property
-    def pack_hash(self) -> str: ...
-    async def analyse(self, path: Path) -> Analysis: ...
+BUSY_SECONDS = 1.0
 
 
 class Worker:
@@ -46,7 +47,7 @@ class Worker:
         name: str,
         store: Store,
         audio: Audio,
-        crew: Listener,
+        crew: Analyst,
         visibility: Mapping[str, VisibilityCheck],
         judge: Callable[[Analysis, StoredTrack, tuple[str, ...]], Verdict],
         clock: Clock,
@@ -73,9 +74,14 @@ class Worker:
         """Claims and works until cancelled; the job in hand is then given back, its attempt not counted."""
         while True:
             rung = self._store.bell.count("job")  # before looking, so that no ring is lost between look and wait
-            lease = await self._claim()
-            if lease is None:
-                await self._wait(rung)
+            try:
+                lease = await self._claim()
+                if lease is None:
+                    await self._wait(rung)
+                    continue
+            except StoreBusy as error:
+                self._log.warning("the queue cannot be read", why=error)
+                await asyncio.sleep(BUSY_SECONDS)
                 continue
             try:
                 await self._work(lease)
@@ -83,9 +89,20 @@ class Worker:
                 async with self._store.write() as tx:
                     await jobs.release(tx, lease, now_us=self._clock.now_us())
                 raise
-            except Exception:  # a bug: logged once, the lease is left to expire
-                self._log.exception("bug in a job", job=lease.job_id, uri=lease.uri)
-                self._metrics.jobs.labels("bug", "bug").inc()
+            except (Misconfigured, Corrupt):
+                raise  # not this job's fault: the process ends and says why
+            except Exception:
+                await self._note_bug(lease)
+
+    async def _note_bug(self, lease: Lease) -> None:
+        """Logged once; the lease is left to expire, so that the job is tried again, but not for ever."""
+        self._log.exception("bug in a job", job=lease.job_id, uri=lease.uri)
+        self._metrics.jobs.labels("bug", "bug").inc()
+        if lease.attempt >= self._max_attempts:
+            reason, now_us = "exhausted:bug", self._clock.now_us()
+            async with self._store.write() as tx:
+                if await jobs.finish(tx, lease, state=JobState.DEAD, reason=reason, now_us=now_us):
+                    await self._put_verdict(tx, lease.uri, Verdict(VerdictStatus.REFUSED, reason=reason), now_us)
 
     async def _claim(self) -> Lease | None:
         async with self._store.write() as tx:

@@ -139,7 +139,7 @@ class Ingest:
     async def _wait_for_room(self) -> None:
         while True:
             async with self._store.read() as reader:
-                waiting = await jobs.ready_count(reader)
+                waiting = await jobs.ready_count(reader, now_us=self._clock.now_us())
             if waiting <= self._limits.high_water:
                 self.paused = False
                 return

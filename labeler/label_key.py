@@ -23,7 +23,9 @@ def load_label_key(*, file: Path | None = None, value: str | None = None) -> Sig
         mode = file.stat().st_mode
         text = file.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured("labeler.key_file", f"cannot read {file}: {type(error).__name__}") from None
+        raise Misconfigured(
+            "labeler.key_file", f"cannot read {file} ({type(error).__name__}); name a file with 64 hexadecimal digits"
+        ) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         logging.getLogger(__name__).warning("%s can be read by others; run: chmod 600 %s", file, file)
     return _parse(text, "labeler.key_file")

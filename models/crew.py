@@ -116,7 +116,7 @@ class Crew:
         Raises NotAudio, Undecodable, Truncated, TooShort, TooLong; ChildCrashed; Deadline (counted from when a child
         begins); Transient when the crew is closed meanwhile; Misconfigured when no child will start any more.
         """
-        request = Listen(str(path.absolute()), self._max_seconds)
+        request = Listen(os.fsencode(path.absolute()), self._max_seconds)
         child = await self._idle.get()
         try:
             self._refuse_closed()

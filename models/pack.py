@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import msgspec
-import platformdirs
 
 from core.analysis import TaggerName
 from core.errors import Corrupt, Misconfigured
@@ -92,20 +90,13 @@ class InstalledPack:
     size_bytes: int
 
 
-def default_home() -> Path:
-    """$EARMARK_HOME, else the platform's user data folder."""
-    if home := os.environ.get("EARMARK_HOME"):
-        return Path(home).expanduser().absolute()
-    return Path(platformdirs.user_data_dir("earmark", appauthor=False))
-
-
 def get_pack(name: str) -> Pack:
     """The declared pack. Raises Misconfigured with the nearest name."""
     if pack := PACKS.get(name):
         return pack
     near = difflib.get_close_matches(name, PACKS, n=1)
     raise Misconfigured(
-        "models.pack",
+        "listening.pack",
         f"no pack is called {name!r}; {'did you mean' if near else 'there is'} {(near or sorted(PACKS))[0]!r}",
     )
 
@@ -126,7 +117,7 @@ def verify(home: Path, name: str) -> InstalledPack:
     folder = pack_folder(home, name)
     if not is_installed(home, name):
         raise Misconfigured(
-            "models.pack", f"the pack {name!r} is not installed in {folder}; run: earmark models pull {name}"
+            "listening.pack", f"the pack {name!r} is not installed in {folder}; run: earmark models pull {name}"
         )
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)

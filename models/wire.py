@@ -17,7 +17,7 @@ LENGTH = struct.Struct(">I")
 class Listen(msgspec.Struct, tag="listen", frozen=True):
     """Parent to child: analyse one local file."""
 
-    path: str
+    path: bytes  # as the file system has it: names need not be text
     max_seconds: float
 
 

@@ -88,9 +88,9 @@ async def counts(r: Reader) -> dict[str, int]:
     return {state.value: found.get(state.value, 0) for state in JobState}
 
 
-async def ready_count(r: Reader) -> int:
-    """Jobs that wait, due or not: what backpressure looks at."""
-    count: int = await r.value("jobs.ready_count")
+async def ready_count(r: Reader, *, now_us: int) -> int:
+    """Jobs that could be claimed now: what backpressure looks at. Those that wait for a retry hold nobody up."""
+    count: int = await r.value("jobs.ready_count", now_us=now_us)
     return count
 
 

@@ -180,7 +180,7 @@ def _lock(path: Path, stack: AsyncExitStack) -> None:
     except BlockingIOError:
         owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
         raise Misconfigured(
-            "store.path", f"{path} is in use by process {owner}; stop that one first or give this one its own file"
+            "storage.folder", f"{path} is in use by process {owner}; stop that one first or give this one its own file"
         ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -117,6 +117,11 @@ async def set_visibility(tx: Tx, uri: str, visibility: Visibility, *, page_url: 
     await tx.run("tracks.set_visibility", uri=uri, visibility=visibility.value, page_url=page_url, now_us=now_us)
 
 
+async def asked_before(r: Reader, *, before_us: int, limit: int) -> list[tuple[str, str]]:
+    """(uri, cid) of tracks whose app was last asked for their visibility before that time, the longest ago first."""
+    return [(uri, cid) for uri, cid in await r.rows("tracks.asked_before", before_us=before_us, limit=limit)]
+
+
 async def put_account(tx: Tx, account: Account, *, now_us: int) -> bool:
     """Keep what an account's host says. True if it became active or inactive; unknown accounts count as active.
 

@@ -12,7 +12,7 @@ import pytest
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
-from models.pack import default_home
+from core.home import default_home
 from models.pull import pull
 
 assert onnxruntime

@@ -30,16 +30,18 @@ from models.moods import mood_score, tag_positions
 
 
 @click.command("classify")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout, an object a file, in input order.")
 @click.option("--embedding", is_flag=True, help="With --json: add the L2-normalised sound-alike vector.")
 @click.pass_obj
-def command(config_path: Path | None, files: tuple[Path, ...], as_json: bool, embedding: bool) -> None:
+def command(config_path: Path | None, files: tuple[str, ...], as_json: bool, embedding: bool) -> None:
     """Analyse audio files: the genres heard, the labels they would get, moods, tags.
 
     mp3, m4a/aac, ogg, opus, flac, wav, aiff and webm. Several files use all cores. Exit code 1 if a file
     could not be analysed; the others still are.
     """
+    if embedding and not as_json:
+        raise click.UsageError("--embedding goes with --json")
     settings = Settings.load(config_path)
     set_up(level="warning")
     results = asyncio.run(_classify(settings, files, embedding))
@@ -50,7 +52,7 @@ def command(config_path: Path | None, files: tuple[Path, ...], as_json: bool, em
     sys.exit(1 if any(result["status"] == "refused" for result in results) else 0)
 
 
-async def _classify(settings: Settings, files: tuple[Path, ...], embedding: bool) -> list[dict[str, Any]]:
+async def _classify(settings: Settings, files: tuple[str, ...], embedding: bool) -> list[dict[str, Any]]:
     taxonomy = Taxonomy.load()
     policy = Policy(taxonomy, TagMapping.load(taxonomy), publish_styles=settings.policy.publish_styles)
     feeds = load_catalogue(settings.feeds.catalogue, taxonomy=taxonomy, known_tags=tag_positions())
@@ -69,21 +71,27 @@ async def _classify(settings: Settings, files: tuple[Path, ...], embedding: bool
     ) as progress:  # fmt: skip
         task = progress.add_task("listening", total=len(files))
 
-        async def one(file: Path) -> dict[str, Any]:
+        async def one(file: str) -> dict[str, Any]:
+            path = Path(file)
             try:
-                result = _told(await crew.analyse(_existing(file)), policy, feeds, embedding)
+                result = _told(await crew.analyse(_existing(path)), policy, feeds, embedding)
             except Misconfigured:
                 raise
             except AppError as error:
                 result = _refused(error, embedding)
-            progress.update(task, advance=1, description=escape(file.name))
-            return {"file": str(file)} | result
+            progress.update(task, advance=1, description=escape(_shown(path.name)))
+            return {"file": _shown(file)} | result
 
         await crew.start()
         try:
             return list(await asyncio.gather(*(one(file) for file in files)))
         finally:
             await crew.close()
+
+
+def _shown(name: str) -> str:
+    """A file's name as text: bytes that are none (the file system allows them) become U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 class _NoFile(Permanent):
@@ -126,7 +134,7 @@ def _told(analysis: Analysis, policy: Policy, feeds: Iterable[MoodFeed], embeddi
 def _refused(error: AppError, embedding: bool) -> dict[str, Any]:
     reason = getattr(error, "reason", "refused")
     result: dict[str, Any] = {
-        "status": "refused", "reason": reason, "warnings": [str(error)], "duration_seconds": None, "pack": None,
+        "status": "refused", "reason": reason, "warnings": [_shown(str(error))], "duration_seconds": None, "pack": None,
         "genres": [], "labels": [], "moods": [], "tags": [],
     }  # fmt: skip
     return result | ({"embedding": None} if embedding else {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from core.config import Settings
 from core.log import Log, set_up
 from earmark.demo.network_only import run_network_only
 from earmark.demo.publish import Recording, find_recordings, record_pieces
-from earmark.demo.show import Demo, DemoFailed, Shown
+from earmark.demo.show import Demo, DemoFailed, Shown, unless_stopped
 
 ABOUT = """\
 Starting a test network and the service on loopback. Settings of the demo that you would not use:
@@ -61,10 +60,12 @@ def command(
     """
     settings = Settings.load(config_path)
     log = set_up(level="info" if verbose else "error")
-    if network_only:
-        asyncio.run(run_network_only(folder, out, say=lambda line: click.echo(line, err=True)))
-        return
+    if network_only and (once or as_json):
+        raise click.UsageError("--network-only serves until it is stopped: it takes neither --once nor --json")
     try:
+        if network_only:
+            asyncio.run(run_network_only(folder, out, say=lambda line: click.echo(line, err=True)))
+            return
         good = asyncio.run(_demo(settings, log, folder, port=port, once=once, as_json=as_json))
     except DemoFailed as error:
         click.echo(f"earmark demo: {error}", err=True)
@@ -80,23 +81,9 @@ async def _demo(settings: Settings, log: Log, folder: Path | None, *, port: int,
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="earmark-pieces-") as pieces:
         console.print(ABOUT)
-        if folder is None:
-            recordings = await asyncio.to_thread(record_pieces, Path(pieces))
-        else:
-            recordings = await asyncio.to_thread(find_recordings, folder)
-            if not recordings:
-                raise DemoFailed(f"no audio files in {folder}")
+        recordings = await unless_stopped(stop, _record(folder, Path(pieces)))
         async with Demo.opened(settings, log, port=port) as demo:
-            showing = asyncio.create_task(_show(demo, recordings, console, folder))
-            stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait([showing, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if not showing.done():
-                showing.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await showing
-                raise DemoFailed("stopped before it was done")
-            stopping.cancel()
-            shown = showing.result()
+            shown = await unless_stopped(stop, _show(demo, recordings, console, folder))
             if as_json:
                 click.echo(orjson.dumps(shown.as_json()))
             else:
@@ -105,6 +92,15 @@ async def _demo(settings: Settings, log: Log, folder: Path | None, *, port: int,
                 console.print("\nserving until Ctrl-C")
                 await stop.wait()
     return _is_good(shown, needed=3 if folder is None else 0)
+
+
+async def _record(folder: Path | None, pieces: Path) -> list[Recording]:
+    if folder is None:
+        return await record_pieces(pieces)
+    recordings = await asyncio.to_thread(find_recordings, folder)
+    if not recordings:
+        raise DemoFailed(f"no audio files in {folder}")
+    return recordings
 
 
 async def _show(demo: Demo, recordings: Sequence[Recording], console: Console, folder: Path | None) -> Shown:

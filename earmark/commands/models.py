@@ -74,6 +74,9 @@ def verify(config_path: Path | None, names: tuple[str, ...]) -> None:
     """Hash the installed files again. Exit code 1 if anything differs."""
     settings = Settings.load(config_path)
     installed = [name for name in packs.PACKS if packs.is_installed(settings.home, name)]
+    if not names and not installed:
+        click.echo("nothing is installed; run: earmark models pull musicnn", err=True)
+        sys.exit(1)
     bad = False
     for name in names or installed:
         try:

@@ -57,10 +57,12 @@ def _print(report: dict[str, Any]) -> None:
     waiting = f", next try {job['next_try']}" if job.get("next_try") else ""
     genres = ", ".join(f"{genre['display']} {genre['score']:.2f}" for genre in verdict.get("genres", [])[:5])
     labels = ", ".join(f"{'not ' if row['neg'] else ''}{row['val']} (seq {row['seq']})" for row in report["labels"])
-    published = "" if not verdict else " (published)" if verdict["published"] else " (waits for the publisher)"
+    published = ""
+    if verdict and verdict["labels"]:
+        published = " (published)" if verdict["published"] else " (not published yet; without an identity it never is)"
     table = Table(show_header=False, box=None)
     for name, value in (
-        ("track", report["title"] or "(not shown: its artist does not publish it)"),
+        ("track", report["title"] or "(not shown: not known to be public)"),
         ("state", report["state"] + (f": {report['reason']}" if report["reason"] else "")),
         ("visibility", report["visibility"]),
         ("job", f"{job['state']}, attempt {job['attempt']}{waiting}" if job else "none"),

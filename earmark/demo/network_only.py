@@ -12,7 +12,7 @@ import orjson
 
 from earmark.demo.network import Network
 from earmark.demo.publish import create_labeler, find_recordings, publish, record_pieces
-from earmark.demo.show import DemoFailed, free_port
+from earmark.demo.show import DemoFailed, free_port, unless_stopped
 
 CONFIG = """\
 # Written by `earmark demo --network-only`: joins the test network on this machine. Not for anything else.
@@ -80,7 +80,7 @@ async def run_network_only(folder: Path | None, out: Path | None, *, say: Callab
         say(f"test network at {network.url} (loopback only); join it with:\n  earmark --config {config} serve")
         with tempfile.TemporaryDirectory(prefix="earmark-pieces-") as pieces:
             if recordings is None:
-                recordings = await asyncio.to_thread(record_pieces, Path(pieces))
+                recordings = await unless_stopped(stop, record_pieces(Path(pieces)))
             published = await publish(network, recordings)
             for track in published:
                 say(f"published {track.uri} {track.title}" + (" (hidden)" if track.hidden else ""))

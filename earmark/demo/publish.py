@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -79,15 +80,24 @@ def create_labeler(network: Network, *, handle: str = "earmark.test", endpoint: 
     return Labeler(account, secret)
 
 
-def record_pieces(folder: Path) -> list[Recording]:
-    """Compose the demo's own pieces into WAV files in this folder (some ten CPU seconds: call it in a thread)."""
+async def record_pieces(folder: Path) -> list[Recording]:
+    """Compose the demo's own pieces into WAV files in this folder: some ten CPU seconds, one thread a piece."""
     recordings = []
     for piece in music.PIECES:
-        samples = music.compose(piece)
-        path = folder / f"{piece.title.lower().replace(' ', '-')}.wav"
-        music.encode(samples, path)
-        recordings.append(Recording(piece.title, piece.artist, path, "audio/wav", len(samples) // RATE))
+        recording = asyncio.create_task(asyncio.to_thread(_record, piece, folder))
+        try:
+            recordings.append(await asyncio.shield(recording))
+        except asyncio.CancelledError:
+            await recording  # a thread cannot be stopped, and its folder is about to go
+            raise
     return recordings
+
+
+def _record(piece: music.Piece, folder: Path) -> Recording:
+    samples = music.compose(piece)
+    path = folder / f"{piece.title.lower().replace(' ', '-')}.wav"
+    music.encode(samples, path)
+    return Recording(piece.title, piece.artist, path, "audio/wav", len(samples) // RATE)
 
 
 def find_recordings(folder: Path) -> list[Recording]:
@@ -97,10 +107,15 @@ def find_recordings(folder: Path) -> list[Recording]:
     """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIME_TYPES and path.is_file())
     return [
-        Recording(path.stem, f"you{number}", path, MIME_TYPES[path.suffix.lower()])
+        Recording(_readable(path.stem), f"you{number}", path, MIME_TYPES[path.suffix.lower()])
         for number, path in enumerate(paths, 1)
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
+
+
+def _readable(name: str) -> str:
+    """A file's name as text: bytes that are none become U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 async def publish(

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import SecretStr
@@ -25,6 +25,7 @@ from earmark.demo.publish import Labeler, Published, Recording, create_labeler, 
 from earmark.demo.readback import FeedReader, LabelListener, track_story, wait_until
 from earmark.demo.world import TRACK_COLLECTION
 
+T = TypeVar("T")
 ENDED = ("ready", "undecided", "refused", "withdrawn")
 Progress = Callable[[str, int, int], None]  # what, done, of
 
@@ -133,7 +134,7 @@ class Demo:
         hidden = [track for track in published if track.hidden]
         async with httpx.AsyncClient(trust_env=False, timeout=30.0) as client:
             stories = await self._wait(client, published, progress, seconds)
-            feeds = await self._read_feeds({str(track.post) for track in public}, stories, public)
+            feeds = await self._read_feeds()
         shown = Shown(feeds=feeds)
         posts = {feed["uri"]: set(feed["items"]) for feed in feeds}
         for track in public:
@@ -182,9 +183,7 @@ class Demo:
         live = {label.label["val"] for label in self.listener.of(story["uri"])}
         return live == set(verdict["labels"])
 
-    async def _read_feeds(
-        self, expected: set[str], stories: dict[str, dict[str, Any]], public: Sequence[Published]
-    ) -> list[dict[str, Any]]:
+    async def _read_feeds(self) -> list[dict[str, Any]]:
         """Every feed as a signed-in reader gets it, once the service has ranked all that ended."""
         reader = self.network.create_account("reader.test")
         feeds = FeedReader(self.url, self.service.settings.service_did, reader, self.clock)
@@ -233,6 +232,21 @@ class Demo:
         if public:
             addresses["track"] = f"{self.url}/api/track?uri={public[0].uri}"
         return addresses
+
+
+async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """The result of some work. Raises DemoFailed when somebody asks to stop before there is one."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    raise DemoFailed("stopped before it was done")
 
 
 async def _first(waiting: Any, running: asyncio.Task[None]) -> None:

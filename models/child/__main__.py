@@ -32,7 +32,7 @@ def _answer(request: Listen, taggers: Taggers) -> Heard | Refused:
     # Anything but a refusal is a bug or a lack of memory: the traceback goes to stderr, this process ends, and the
     # parent sees a crash.
     try:
-        return analyse(Path(request.path), taggers, max_seconds=request.max_seconds)
+        return analyse(Path(os.fsdecode(request.path)), taggers, max_seconds=request.max_seconds)
     except Permanent as refusal:
         return Refused(refusal.reason, str(refusal))
 

@@ -15,6 +15,7 @@ from typing import BinaryIO
 _SEARCH_BYTES = 64 * 1024  # how much leading rubbish an MPEG stream may have
 _PAGE_SEARCH_BYTES = 128 * 1024  # an Ogg page has at most 65 307 bytes
 _ID3_HEADER_BYTES = 10
+_WAV_OPEN_END = 0x7FFF0000  # bytes; a data chunk that claims more than this and is not there is a placeholder
 _MAX_CHUNKS = 1000  # of a RIFF, boxes of an MP4: more is an attack on our patience
 
 _IMAGE_BRANDS = frozenset({b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"})  # pictures in the same boxes
@@ -209,6 +210,8 @@ def _wav_seconds(stream: BinaryIO) -> float | None:
         elif kind == b"data":
             if size == 0xFFFFFFFF:
                 size = size64
+            elif size >= _WAV_OPEN_END and at + 8 + size > stream.seek(0, 2):
+                return None  # who wrote to a pipe could not know: some put nearly the largest number
             return size / bytes_per_second if size and bytes_per_second else None
         at += 8 + size + (size & 1)
     return None

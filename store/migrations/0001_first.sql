@@ -35,6 +35,7 @@ CREATE TABLE track (
     reason text,
     visibility text NOT NULL,
     visibility_check text,
+    visibility_us bigint,
     first_seen_us bigint NOT NULL,
     updated_us bigint NOT NULL,
     title text NOT NULL,
@@ -66,6 +67,8 @@ CREATE TABLE job (
     updated_us bigint NOT NULL,
     UNIQUE (uri, cid)
 );
+
+CREATE INDEX track_asked ON track (visibility_us, uri) WHERE visibility_check IS NOT NULL;
 
 CREATE INDEX job_due ON job (due_us, job_id, state) WHERE state IN ('ready', 'leased');
 

@@ -66,9 +66,9 @@ WHERE uri = :uri ORDER BY job_id DESC LIMIT 1;
 -- name: counts()
 SELECT state, count(*) FROM job GROUP BY state ORDER BY state;
 
--- name: ready_count()$
+-- name: ready_count(now_us)$
 -- Both conditions: the first one names the index.
-SELECT count(*) FROM job WHERE state IN ('ready', 'leased') AND state = 'ready';
+SELECT count(*) FROM job WHERE state IN ('ready', 'leased') AND due_us <= :now_us AND state = 'ready';
 
 -- name: next_due_us()$
 SELECT min(due_us) FROM job WHERE state IN ('ready', 'leased');

@@ -10,9 +10,12 @@ ON CONFLICT (uri) DO UPDATE SET
     updated_us = excluded.updated_us;
 
 -- name: pending(limit)
--- Pure retractions first: they must not wait behind a backfill. Then oldest first.
+-- Pure retractions first: they must not wait behind a backfill. Then oldest first. Nothing new is said of the tracks of
+-- accounts that are away (P151): that waits until they are back.
 SELECT uri, version, pending, status, labels, reason, genres, notes, rankable, updated_us FROM verdict
-WHERE pending = 1
+WHERE pending = 1 AND (labels = '[]' OR NOT EXISTS (
+    SELECT 1 FROM track JOIN account ON account.did = track.did WHERE track.uri = verdict.uri AND account.active = 0
+))
 ORDER BY CASE WHEN labels = '[]' THEN 0 ELSE 1 END, updated_us, uri
 LIMIT :limit;
 

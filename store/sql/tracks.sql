@@ -62,8 +62,17 @@ ORDER BY t.track_id;
 -- name: set_state(uri, state, reason, now_us)!
 UPDATE track SET state = :state, reason = :reason, updated_us = :now_us WHERE uri = :uri;
 
+-- name: asked_before(before_us, limit)
+-- Tracks whose app was asked long ago, the longest first.
+SELECT uri, cid FROM track
+WHERE visibility_us < :before_us AND visibility_check IS NOT NULL
+    AND (state IN ('ready', 'undecided') OR (state = 'refused' AND visibility = 'hidden'))
+ORDER BY visibility_us, uri
+LIMIT :limit;
+
 -- name: set_visibility(uri, visibility, page_url, now_us)!
-UPDATE track SET visibility = :visibility, page_url = coalesce(:page_url, page_url), updated_us = :now_us
+UPDATE track SET
+    visibility = :visibility, page_url = coalesce(:page_url, page_url), visibility_us = :now_us, updated_us = :now_us
 WHERE uri = :uri AND state <> 'withdrawn';
 
 -- name: account(did)^

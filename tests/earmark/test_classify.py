@@ -76,6 +76,22 @@ def test_json_is_one_list_in_input_order_with_the_promised_keys(tone: Path, tmp_
     assert results[5] == heard | {"file": str(tone)}
 
 
+def test_a_name_that_is_no_text_is_a_file_like_any_other(tone: Path) -> None:
+    odd = os.fsencode(tone.parent) + b"/odd\xff.wav"
+    os.link(tone, odd)
+    command = [sys.executable, "-m", "earmark.cli", "classify", "--json", odd]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    [result] = json.loads(done.stdout)
+    assert result["file"].endswith("/odd\ufffd.wav")
+    assert result["duration_seconds"] == pytest.approx(6.0, abs=0.01)
+
+
+def test_the_file_is_named_as_given(tone: Path) -> None:
+    given = f"{tone.parent}/./{tone.name}"
+    assert json.loads(classify("--json", given).stdout)[0]["file"] == given
+
+
 def test_without_embedding_and_with_nothing_refused(tone: Path) -> None:
     done = classify("--json", tone)
     assert done.returncode == 0

@@ -338,6 +338,8 @@ async def test_p151_an_account_that_goes_away_takes_its_tracks_out_and_back(
         live.network.set_account_status(other, False, "takendown")
         await live.until(lambda: _lacks(live, post))
         assert await live.labels(uri) == {"electronic": False}  # kept while merely away (P39)
+        report = await live.report(uri)
+        assert (report["title"], report["posts"], report["verdict"]["genres"]) == (None, [], [])
         live.network.set_account_status(other, True)
         await live.until(lambda: _contains(live, post))
         live.network.set_account_status(other, False, "deleted")

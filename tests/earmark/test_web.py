@@ -178,3 +178,14 @@ async def test_one_reader_that_leaves_frees_its_place(client: TestClient) -> Non
             break
         await asyncio.sleep(0.02)
     assert not web._sockets
+
+
+async def test_p79_too_many_subscribers_are_sent_away(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark.web.MAX_SUBSCRIBERS", 1)
+    async with client.ws_connect("/xrpc/com.example.stream") as socket:
+        await socket.receive(5)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.ws_connect("/xrpc/com.example.stream")
+        assert refused.value.status == 429
+        assert refused.value.headers is not None
+        assert refused.value.headers["Retry-After"] == "60"

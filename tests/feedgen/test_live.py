@@ -18,7 +18,7 @@ from core.analysis import Space, Vector, Verdict, VerdictStatus
 from core.clock import SystemClock
 from core.errors import XrpcError
 from core.feed import MoodFeed
-from core.keys import PublicKey, SigningKey
+from core.keys import SigningKey
 from core.link import Link, LinkRule
 from core.log import Log
 from core.metrics import Metrics
@@ -114,7 +114,6 @@ class Service:
     def __init__(self, store: Store, index: VectorIndex, **options: Any) -> None:
         self.metrics = Metrics()
         self.clock = Clock()
-        self.asked: list[str] = []
         settings: dict[str, Any] = {"min_posts": 1, "min_tracks": 1} | options
         self.feeds = LiveFeeds(store, index, FEEDS, QUERIES, clock=self.clock, log=LOG, **settings)
         self.methods = FeedMethods(
@@ -124,12 +123,7 @@ class Service:
             key=b"s" * 32,
             clock=self.clock,
             metrics=self.metrics,
-            resolve_key=self.resolve_key,
         )
-
-    async def resolve_key(self, did: str, refresh: bool) -> PublicKey:
-        self.asked.append(did)
-        return KEY.public
 
     async def call(self, nsid: str, headers: Mapping[str, str] | None = None, **pairs: Any) -> dict[str, Any]:
         query = next(query for query in self.methods.queries() if query.nsid == nsid)
@@ -351,8 +345,8 @@ def bearer(**changes: Any) -> dict[str, str]:
     [
         (dict, "absent"),
         (lambda: {"authorization": "Basic eA=="}, "absent"),
-        (bearer, "valid"),
-        (lambda: bearer(aud=f"{SERVICE}#bsky_fg"), "valid"),
+        (bearer, "plausible"),
+        (lambda: bearer(aud=f"{SERVICE}#bsky_fg"), "plausible"),
         (lambda: bearer(aud=f"{SERVICE}#atproto_labeler"), "BadJwtAudience"),
         (lambda: bearer(lxm="app.bsky.feed.sendInteractions"), "BadJwtLexiconMethod"),
         (lambda: bearer(iss="did:key:zQ3sht29G4vPyJgUaGE1G4xp8dFiQcbcfvqGeGVFKQES7nCNi"), "BadJwtIss"),
@@ -368,23 +362,6 @@ async def test_p115_any_reader_is_served_and_tokens_are_counted(
     body = await service.call(GET_FEED_SKELETON, headers(), feed=CALM)
     assert posts(body) == [1]
     assert service.tokens(outcome) == 1
-    assert service.asked == (["did:plc:xbtmt2zjwlrfegqvch7fboei"] if outcome == "valid" else [])
-
-
-async def test_p112_a_silent_directory_does_not_hold_readers_up(
-    store: Store, index: VectorIndex, network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await network.publish(1)
-    service = Service(store, index)
-
-    async def never(did: str, refresh: bool) -> PublicKey:
-        await asyncio.sleep(3600)
-        raise AssertionError
-
-    monkeypatch.setattr(service.methods, "_resolve_key", never)
-    async with asyncio.timeout(5):
-        assert posts(await service.call(GET_FEED_SKELETON, bearer(), feed=CALM)) == [1]
-    assert service.tokens("UpstreamTimeout") == 1
 
 
 async def test_the_bell_rebuilds_and_silence_is_looked_at_as_well(

@@ -259,3 +259,18 @@ async def test_the_limit_reaches_the_child(pack_home: Path, make_signal: Any, wr
         await crew.analyse(write_wav(make_signal(16_000, 4), 16_000))
     finally:
         await crew.close()
+
+
+@pytest.mark.parametrize("placeholder", [0, 0x7FFFF000, 0xFFFFFFF0, 0xFFFFFFFF])
+async def test_a_wav_written_to_a_pipe_promises_nothing(
+    crew: Crew, synthetic: Any, write_wav: Any, placeholder: int
+) -> None:
+    path = write_wav(synthetic, 16_000)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"data") + 4
+    content[4:8] = struct.pack("<I", min(placeholder + 36, 0xFFFFFFFF))
+    content[at : at + 4] = struct.pack("<I", placeholder)
+    path.write_bytes(content)
+    analysis = await crew.analyse(path)
+    assert analysis.duration_seconds == pytest.approx(12.0, abs=0.01)
+    assert analysis.warnings == ()

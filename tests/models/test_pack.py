@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from core.errors import Corrupt, Misconfigured, Unreachable
+from core.home import default_home
 from models.bundle import read_bundle
-from models.pack import MUSICNN, default_home, get_pack, is_installed, pack_folder, verify
+from models.pack import MUSICNN, get_pack, is_installed, pack_folder, verify
 from models.pull import pull
 
 
