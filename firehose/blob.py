@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import AddressFamily
@@ -163,7 +163,7 @@ class AudioFetcher:
             async with self._session.get(url, allow_redirects=False) as response:
                 location = response.headers.get("Location")
                 if response.status in (301, 302, 303, 307, 308) and location:
-                    url = urljoin(url, location)
+                    url = _join(url, location)
                     continue
                 self._check_status(url, response)
                 yield response
@@ -230,19 +230,15 @@ class _VettedResolver(AbstractResolver):
 
 
 def remove_stale_files(folder: Path) -> int:
-    """Remove audio of processes that are no more, and of an earlier one with our number; how many."""
-    removed = 0
-    for path in folder.glob(f"{_PREFIX}*"):
-        owner = path.name.removeprefix(_PREFIX).partition("-")[0]
-        if not owner.isdigit() or int(owner) == os.getpid() or not _is_running(int(owner)):
-            path.unlink(missing_ok=True)
-            removed += 1
-    return removed
+    """Remove audio that an earlier process left; how many. The folder is ours alone: the store's lock says so."""
+    stale = list(folder.glob(f"{_PREFIX}*"))
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
 
 
-def _is_running(process_id: int) -> bool:
-    with suppress(ProcessLookupError, OverflowError):
-        with suppress(PermissionError):
-            os.kill(process_id, 0)
-        return True
-    return False
+def _join(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise UnsafeHost(f"{url[:200]} redirects to what is not a URL") from None

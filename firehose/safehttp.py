@@ -115,8 +115,8 @@ def retry_after_seconds(header: str | None, *, now_us: int) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(header)
-        except ValueError:
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            seconds = moment.timestamp() - now_us / 1_000_000
+        except (ValueError, TypeError, OverflowError):  # hostile dates: zones of years, years of zero
             return None
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        seconds = moment.timestamp() - now_us / 1_000_000
     return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)

@@ -158,7 +158,8 @@ async def assert_retracted(store: Store, status: str, reason: str) -> None:
     async with store.read() as reader:
         verdict = (await labels.get_verdict(reader, URI)).verdict
         log = await analyses.vector_log(reader, after_seq=0, limit=10)
-        waiting = sum((await jobs.counts(reader))[state] for state in ("ready", "leased"))
+        counts = await jobs.counts(reader)
+    waiting = counts["ready"] + counts["leased"]
     assert (verdict.status, verdict.labels, verdict.reason, verdict.rankable) == (status, (), reason, False)
     assert [row.vector for row in log] == [None]
     assert waiting == 0

@@ -201,5 +201,5 @@ def test_retry_after_in_all_its_forms() -> None:
     assert retry_after_seconds("Wed, 21 Oct 2015 07:29:00 GMT", now_us=now_us) == 60
     assert retry_after_seconds("Wed, 21 Oct 2015 07:00:00 GMT", now_us=now_us) == 0
     assert retry_after_seconds("1e99", now_us=now_us) == 86_400
-    for nonsense in (None, "", "soon", "nan"):
+    for nonsense in (None, "", "soon", "nan", "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"):
         assert retry_after_seconds(nonsense, now_us=now_us) is None
