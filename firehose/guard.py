@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-import socket
 from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from core.errors import Unreachable, UnsafeHost
+from firehose.resolver import Resolver, SystemResolver
 
 _LABEL = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 _RESERVED = frozenset(("local", "localhost", "test", "example", "invalid", "internal", "onion", "arpa", "alt"))
@@ -108,23 +107,6 @@ def check_url(url: str, *, allow_loopback: bool = False) -> Origin:
     if parsed.netloc.lower() not in (host, f"{host}:443"):
         raise UnsafeHost(f"{url[:100]!r} has an odd authority")
     return Origin("https", check_host(host), 443)
-
-
-class Resolver(Protocol):
-    """Host name -> IP addresses as text."""
-
-    async def addresses(self, host: str) -> list[str]:
-        """Raises OSError."""
-        ...
-
-
-class SystemResolver:
-    """The operating system's resolver."""
-
-    async def addresses(self, host: str) -> list[str]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return [str(address[0]) for *_, address in found]
 
 
 class Guard:

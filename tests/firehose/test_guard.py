@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
 from core.errors import Unreachable, UnsafeHost
-from firehose.guard import Guard, SystemResolver, check_host, check_url, is_public
+from firehose.guard import Guard, check_host, check_url, is_public
+from firehose.resolver import MAX_LOOK_UPS, SystemResolver
 
 PRIVATE = [
     *("0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.255.255.254", "169.254.169.254", "172.16.0.1"),
@@ -150,3 +154,29 @@ async def test_no_address_and_no_answer_are_transient() -> None:
 
 async def test_the_system_resolver_knows_the_loopback() -> None:
     assert "127.0.0.1" in await SystemResolver().addresses("127.0.0.1")
+
+
+async def test_slow_names_hold_nobody_up_and_are_bounded() -> None:
+    """Abandoned look-ups starve neither the loop's own threads nor each other without bound."""
+    released = threading.Event()
+
+    def slow(host: str, *_: object, **__: object) -> list[object]:
+        released.wait(20)
+        return [(0, 0, 0, "", ("192.0.2.1", 0))]
+
+    resolver = SystemResolver(slow)
+    waiting = [asyncio.create_task(resolver.addresses(f"slow{n}.example.com")) for n in range(MAX_LOOK_UPS)]
+    await asyncio.sleep(0)
+    with pytest.raises(OSError, match="already"):
+        await resolver.addresses("one.too.many")
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 5) == 1
+    for one in waiting[1:]:
+        one.cancel()
+    released.set()
+    assert await asyncio.wait_for(waiting[0], 5) == ["192.0.2.1"]
+    await asyncio.gather(*waiting, return_exceptions=True)
+    for _ in range(100):
+        if not resolver._under_way:
+            break
+        await asyncio.sleep(0.02)
+    assert resolver._under_way == 0
