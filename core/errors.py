@@ -2,7 +2,7 @@
 
     AppError
       Permanent(reason)         never retried; the job dies, the reason is kept and shown
-        BadRecord NoAudio BlobGone BlobTooLarge BlobMismatch UnsafeHost NotAudio Undecodable
+        BadRecord NoAudio Held BlobGone BlobTooLarge BlobMismatch UnsafeHost NotAudio Undecodable
         Truncated TooShort TooLong UnknownDid Poison Withdrawn
       Transient(retry_after?)   the job goes back to ready with backoff
         Unreachable RateLimited Deadline ChildCrashed StoreBusy Unanswered
@@ -38,6 +38,12 @@ class NoAudio(BadRecord):
     """The record is well formed and names no audio that we may fetch."""
 
     reason = "no_audio"
+
+
+class Held(BadRecord):
+    """Its artist wants it kept back until a day that has not come."""
+
+    reason = "held"
 
 
 class BlobGone(Permanent):

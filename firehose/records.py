@@ -18,7 +18,7 @@ import orjson
 
 from core.clock import parse_datetime
 from core.dagcbor import RAW, cid_binary
-from core.errors import BadRecord, Misconfigured, NoAudio, UnsafeHost
+from core.errors import BadRecord, Held, Misconfigured, NoAudio, UnsafeHost
 from core.types import AtUri, BlobRef, Cid, Did, Tid, Track, is_tid, parse_did, parse_nsid, tid_microseconds
 from firehose.guard import check_url
 
@@ -51,6 +51,7 @@ class CollectionMap:
     credits: str | None = None
     explicit: str | None = None
     skip_if: tuple[str, ...] = ()
+    hold_until: str | None = None
     page_url: str | None = None
     visibility_check: str | None = None
     role: Literal["track", "sound", "speech", "stem", "video"] = "track"
@@ -84,12 +85,15 @@ def _collection_map(name: str, entry: Mapping[str, Any]) -> CollectionMap:
 def read_track(mapping: CollectionMap, uri: AtUri, cid: Cid, rev: Tid, record: Any, *, now_us: int) -> Track:
     """The track in a record. A gated one comes without audio, so that nothing can fetch it.
 
-    Raises NoAudio when there is nothing that we may fetch, BadRecord when it is no record of this collection.
+    Raises NoAudio when there is nothing that we may fetch, Held before its release (it is not looked at again by itself
+    yet), BadRecord when it is no record of this collection.
     """
     if not isinstance(record, dict):
         raise BadRecord(f"{uri}: not a readable record")
     if record.get("$type", mapping.collection) != mapping.collection:
         raise BadRecord(f"{uri}: the record is of another type")
+    if _is_held(_first(record, mapping.hold_until), now_us):
+        raise Held(f"{uri}: to be released later")
     gated = any(_is_present(record, path) for path in mapping.skip_if)
     blob = None if gated else _blob(_first(record, mapping.blob))
     url = None if gated or blob is not None else _url(_first(record, mapping.url), mapping.url_hosts)
@@ -214,6 +218,14 @@ def _duration_ms(value: Any, unit: Literal["s", "ms"]) -> int | None:
         return None
     milliseconds = round(value * 1000) if unit == "s" else round(value)
     return milliseconds if 0 < milliseconds <= MAX_DURATION_MS else None
+
+
+def _is_held(value: Any, now_us: int) -> bool:
+    """Whether a release date lies ahead; one that cannot be read holds as well."""
+    try:
+        return value is not None and parse_datetime(str(value)) > now_us
+    except ValueError:
+        return True
 
 
 def _created_us(value: Any, rkey: str, now_us: int) -> int:

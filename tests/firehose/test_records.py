@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BadRecord, Misconfigured, NoAudio
+from core.errors import BadRecord, Held, Misconfigured, NoAudio
 from core.types import AtUri, Cid, Tid, Track, make_tid
 from firehose.records import CollectionMap, bare_track, clean_text, find_values, load_mapping, page_hosts, read_track
 
@@ -95,7 +95,7 @@ def test_every_path_of_the_mapping_is_in_its_lexicon(shared_data: Path) -> None:
         lexicon = json.loads((shared_data / "lexicons" / f"{name}.json").read_text())
         known = set(lexicon["defs"]["main"]["record"]["properties"])
         paths = (entry.blob, entry.url, entry.title, entry.artist, entry.album, entry.duration, entry.created)
-        paths += (entry.author_tags, entry.credits, entry.explicit, *entry.skip_if)
+        paths += (entry.author_tags, entry.credits, entry.explicit, entry.hold_until, *entry.skip_if)
         heads = {
             part.split(".")[0].removesuffix("[]")
             for path in paths
@@ -268,3 +268,18 @@ def test_clean_text_is_one_encodable_bounded_line(text: str) -> None:
 
 def test_a_mapping_is_a_value() -> None:
     assert CollectionMap("a.b.c") == CollectionMap("a.b.c")
+
+
+@pytest.mark.parametrize(
+    ("released", "held"),
+    [("2024-01-01T00:00:00Z", False), (None, False), ("2099-01-01T00:00:00Z", True), ("soon", True), (7, True)],
+)
+def test_a_track_is_held_until_its_release(released: Any, held: bool) -> None:
+    audio = {"$type": "blob", "ref": {"$link": CID}, "mimeType": "audio/ogg", "size": 1000}
+    record = {"title": "T", "audio": audio, "createdAt": "2024-01-01T00:00:00Z"}
+    record |= {} if released is None else {"releasedAt": released}
+    if held:
+        with pytest.raises(Held):
+            read("sh.comet.v0.feed.track", record)
+    else:
+        assert read("sh.comet.v0.feed.track", record).blob is not None
