@@ -46,6 +46,14 @@ clean: ## remove the environment and every cache in this folder
 # --- the environment ---------------------------------------------------------------------------------------
 # Each stamp is remade when the files it depends on change.
 
+# Another PYTHON= than the one that the environment was made with makes it anew.
+ifneq ($(PYTHON),)
+VERSION := -c 'import sys; print(sys.version_info[:2])' 2>/dev/null
+ifneq ($(shell $(BIN)/python $(VERSION)),$(shell $(PYTHON) $(VERSION)))
+.PHONY: $(VENV)/.made
+endif
+endif
+
 $(VENV)/.made: .ci/python
 	@python=$$(sh .ci/python "$(PYTHON)") || exit 1; \
 	echo "using $$python"; \
