@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from core.clock import parse_datetime
 from core.dagcbor import cid_text, is_cid
 from core.frames import BadFrame, split_frame
 from core.types import Account, AtUri, Cid, Did, Nsid, Tid, is_tid, parse_did, parse_rkey
@@ -32,7 +33,8 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordEvent:
-    """A record was written or deleted. `record` is None for a delete, or when it cannot be read as a map.
+    """A record was written or deleted. `record` is None for a delete, when it cannot be read as a map, and for
+    an update that no longer holds a needle (Interest).
 
     `verified`: the commit's signature and tree were checked (never so from Jetstream, P169).
     """
@@ -54,12 +56,13 @@ class RecordEvent:
 
 @dataclass(frozen=True, slots=True)
 class AccountEvent:
-    """What the emitting host says of an account now (P151-P153)."""
+    """What the emitting host says of an account now (P151-P153). `time_us`: when it said so, if the event tells."""
 
     did: Did
     active: bool
     status: str | None
     position: int
+    time_us: int | None = None
 
     @property
     def account(self) -> Account:
@@ -97,7 +100,8 @@ Event = RecordEvent | AccountEvent | IdentityEvent | GapEvent | SeenEvent
 class Interest:
     """Which collections matter, by exact name, tested before a record is decoded (P134).
 
-    In a collection with `needles`, a record that is written matters only if its bytes hold one of them.
+    In a collection with `needles`, a record that is written matters only if its bytes hold one of them; an update
+    without says that what was known of the record is over.
     """
 
     collections: frozenset[str]
@@ -149,7 +153,7 @@ def decode_repo_frame(data: bytes, interest: Interest) -> RepoFrame | int | None
         if kind == "#commit":
             return _decode_commit(seq, body, interest)
         if kind == "#account":
-            return RepoFrame(seq, (_account(body.get("did"), body.get("active"), body.get("status"), seq),))
+            return RepoFrame(seq, (_account(body, seq),))
         if kind == "#identity":
             return RepoFrame(seq, (IdentityEvent(_did(body.get("did")), seq),))
     except (_Refused, BadCar) as error:
@@ -175,17 +179,16 @@ def _decode_commit(seq: int, body: Mapping[str, Any], interest: Interest) -> Rep
     did, rev = _did(body.get("repo")), body.get("rev")
     if not isinstance(rev, str) or not is_tid(rev):
         raise _Refused("the revision is not a TID")
-    wanted = [
-        op for op in wanted if op.get("action") == "delete" or interest.admits(op["path"].partition("/")[0], blocks)
-    ]
-    if not wanted:
+    judged = [(op, interest.admits(op["path"].partition("/")[0], blocks)) for op in wanted]
+    judged = [(op, admitted) for op, admitted in judged if admitted or op.get("action") in ("delete", "update")]
+    if not judged:
         return seq
     car = read_car(blocks)
-    events = tuple(_record_event(did, Tid(rev), op, car, seq) for op in wanted)
+    events = tuple(_record_event(did, Tid(rev), op, car, seq, admitted=admitted) for op, admitted in judged)
     return RepoFrame(seq, events, commit=body, car=car)
 
 
-def _record_event(did: Did, rev: Tid, op: Mapping[str, Any], car: Car, seq: int) -> RecordEvent:
+def _record_event(did: Did, rev: Tid, op: Mapping[str, Any], car: Car, seq: int, *, admitted: bool) -> RecordEvent:
     collection, _, rkey = op["path"].partition("/")
     try:
         operation, rkey = Operation(str(op.get("action"))), parse_rkey(rkey)
@@ -198,7 +201,8 @@ def _record_event(did: Did, rev: Tid, op: Mapping[str, Any], car: Car, seq: int)
         raise _Refused("an operation has no CID")
     if len(car.block(cid)) > MAX_RECORD_BYTES:
         raise _Refused("a record is at most 1 MB")
-    return RecordEvent(did, Nsid(collection), rkey, rev, operation, cid_text(cid), _plain_record(car, cid), seq)
+    record = _plain_record(car, cid) if admitted else None
+    return RecordEvent(did, Nsid(collection), rkey, rev, operation, cid_text(cid), record, seq)
 
 
 def _plain_record(car: Car, cid: bytes) -> Mapping[str, Any] | None:
@@ -225,10 +229,17 @@ def to_json_form(value: Any, depth: int = 0) -> Any:
     return value
 
 
-def _account(did: Any, active: Any, status: Any, position: int) -> AccountEvent:
+def _account(body: Mapping[str, Any], position: int) -> AccountEvent:
+    active, status, time = body.get("active"), body.get("status"), body.get("time")
     if not isinstance(active, bool):
         raise _Refused("an account event does not say whether it is active")
-    return AccountEvent(_did(did), active, status[:64] if isinstance(status, str) else None, position)
+    try:
+        time_us = parse_datetime(time) if isinstance(time, str) else None
+    except ValueError:
+        time_us = None
+    return AccountEvent(
+        _did(body.get("did")), active, status[:64] if isinstance(status, str) else None, position, time_us
+    )
 
 
 def _did(text: Any) -> Did:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import unquote
 
 import orjson
@@ -18,14 +19,23 @@ from firehose.guard import check_host
 
 FRESH_SECONDS = 3600.0  # P210, like the next two
 DEAD_SECONDS = 86_400.0  # older than this is not even used when the directory is down
-NEGATIVE_SECONDS = 60.0
+NEGATIVE_SECONDS = 60.0  # also for a host that did not answer
+REFRESH_SECONDS = 10.0  # between two questions to a host that did not answer, when the caller insists
 TIMEOUT_SECONDS = 3.0  # P205, like the next
 MAX_DOCUMENT_BYTES = 64 * 1024
+_Kept = TypeVar("_Kept")
 
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
     answer: Identity | Permanent
+    at: float  # monotonic seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    message: str
+    retry_after_seconds: float | None
     at: float  # monotonic seconds
 
 
@@ -47,22 +57,27 @@ class DidDirectory:
         self._allow_loopback = allow_loopback
         self._capacity = capacity
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
+        self._failures: OrderedDict[str, _Failure] = OrderedDict()
         self._flights: dict[str, asyncio.Task[Identity]] = {}
 
     async def resolve(self, did: str, *, refresh: bool = False) -> Identity:
-        """See Directory.resolve. While the directory is unreachable an answer of up to a day ago still counts."""
+        """See Directory.resolve. While the directory is unreachable an answer of up to a day ago still counts.
+
+        A failure is remembered, so that a host that stalls does not hold up every commit of its accounts.
+        """
         cached = self._cache.get(did)
         if cached is not None and not refresh and self._clock.monotonic() - cached.at < _lifetime(cached.answer):
             self._cache.move_to_end(did)
             if isinstance(cached.answer, Permanent):
                 raise type(cached.answer)(*cached.answer.args)
             return cached.answer
-        flight = self._flights.get(did)
-        if flight is None or refresh:
-            flight = asyncio.ensure_future(self._fetch(did))
-            self._flights[did] = flight
-            flight.add_done_callback(lambda ended: self._land(did, ended))
         try:
+            self._check_failure(did, REFRESH_SECONDS if refresh else NEGATIVE_SECONDS)
+            flight = self._flights.get(did)
+            if flight is None or refresh:
+                flight = asyncio.ensure_future(self._fetch(did))
+                self._flights[did] = flight
+                flight.add_done_callback(lambda ended: self._land(did, ended))
             return await asyncio.shield(flight)
         except Unreachable:
             if refresh or cached is None or isinstance(cached.answer, Permanent):
@@ -72,7 +87,9 @@ class DidDirectory:
             return cached.answer
 
     def forget(self, did: str) -> None:
-        """See Directory.forget. A question under way is answered and not kept."""
+        """See Directory.forget. A question under way is answered and not kept; a failure stays remembered, or an
+        account could have its silent host asked as often as it announces a change.
+        """
         self._cache.pop(did, None)
         self._flights.pop(did, None)
 
@@ -82,13 +99,19 @@ class DidDirectory:
         if self._flights.get(did) is not flight:
             return
         del self._flights[did]
+        if isinstance(error, Unreachable):
+            failure = _Failure(str(error), error.retry_after_seconds, self._clock.monotonic())
+            _keep(self._failures, did, failure, self._capacity)
         if flight.cancelled() or not (error is None or isinstance(error, Permanent)):
             return
+        self._failures.pop(did, None)
         answer = error if isinstance(error, Permanent) else flight.result()
-        self._cache[did] = _Cached(answer, self._clock.monotonic())
-        self._cache.move_to_end(did)
-        while len(self._cache) > self._capacity:
-            self._cache.popitem(last=False)
+        _keep(self._cache, did, _Cached(answer, self._clock.monotonic()), self._capacity)
+
+    def _check_failure(self, did: str, seconds: float) -> None:
+        failure = self._failures.get(did)
+        if failure is not None and self._clock.monotonic() - failure.at < seconds:
+            raise Unreachable(failure.message, retry_after_seconds=failure.retry_after_seconds)
 
     async def _fetch(self, did: str) -> Identity:
         url = document_url(did, self._plc_url, allow_loopback=self._allow_loopback)
@@ -116,6 +139,13 @@ def document_url(did: str, plc_url: str, *, allow_loopback: bool = False) -> str
     if host != host.lower():
         raise UnsafeHost(f"{did[:100]}: a host name is written in lower case")
     return f"https://{check_host(host)}/.well-known/did.json"
+
+
+def _keep(kept: OrderedDict[str, _Kept], did: str, value: _Kept, capacity: int) -> None:
+    kept[did] = value
+    kept.move_to_end(did)
+    while len(kept) > capacity:
+        kept.popitem(last=False)
 
 
 def _json(did: str, answer: HttpAnswer) -> object:

@@ -13,7 +13,7 @@ from core.link import Link
 from core.log import Log
 from core.metrics import Metrics
 from core.ports import Directory
-from core.types import Account, Cid, Track, TrackState
+from core.types import Cid, Track, TrackState, tid_microseconds
 from firehose.events import (
     AccountEvent,
     Event,
@@ -112,7 +112,7 @@ class Ingest:
                     case RecordEvent():
                         await self._apply_post(tx, event, now_us)
                     case AccountEvent():
-                        await self._apply_account(tx, event.account, now_us)
+                        await self._apply_account(tx, event, now_us)
                     case _:
                         pass
             read = [event.position for event in events if not isinstance(event, GapEvent)]
@@ -203,11 +203,14 @@ class Ingest:
             if found:
                 await links.put(tx, found, now_us=now_us)
 
-    async def _apply_account(self, tx: Tx, account: Account, now_us: int) -> None:
+    async def _apply_account(self, tx: Tx, event: AccountEvent, now_us: int) -> None:
+        account = event.account
         await tracks.put_account(tx, account, now_us=now_us)
         if account.active or account.status != "deleted":
             return
         for stored in await tracks.of_account(tx, account.did):  # P151: content and what is derived from it go
+            if event.time_us is not None and event.time_us < tid_microseconds(stored.track.rev) <= now_us:
+                continue  # the event is a replay: the account came back and wrote this since
             uri = str(stored.track.uri)
             await tracks.withdraw(tx, uri, stored.track.rev, now_us=now_us)
             await _retract(tx, uri, VerdictStatus.WITHDRAWN, WITHDRAWN, now_us)

@@ -61,7 +61,7 @@ def decode_message(text: bytes | str, interest: Interest) -> Event:
         return _record_event(did, message.commit, position, interest) or SeenEvent(position)
     if message.kind == "account" and message.account is not None:
         status = message.account.status
-        return AccountEvent(did, message.account.active, status[:64] if status else None, position)
+        return AccountEvent(did, message.account.active, status[:64] if status else None, position, position)
     if message.kind == "identity":
         return IdentityEvent(did, position)
     return SeenEvent(position)
@@ -82,8 +82,11 @@ def _record_event(did: Any, commit: _Commit, position: int, interest: Interest) 
     if cid is None:
         return RecordEvent(did, collection, rkey, rev, operation, None, None, position)
     raw = bytes(commit.record)
-    if len(raw) > 2 * MAX_RECORD_BYTES or not interest.admits(commit.collection, raw):  # JSON is wider than CBOR
+    if len(raw) > 2 * MAX_RECORD_BYTES:  # JSON is wider than CBOR
         return None
+    if not interest.admits(commit.collection, raw):
+        gone = operation is Operation.UPDATE  # what an earlier version held is there no more
+        return RecordEvent(did, collection, rkey, rev, operation, cid, None, position) if gone else None
     return RecordEvent(did, collection, rkey, rev, operation, cid, _record(raw), position)
 
 

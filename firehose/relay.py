@@ -116,7 +116,8 @@ class Relay(ReconnectingSource):
             self.health.refused["unusable"] += 1
             self._log.warning("commit ignored", reason=decoded.refused, seq=decoded.position)
         records = [event for event in decoded.events if isinstance(event, RecordEvent)]
-        # A delete in a collection with needles is any stranger's: it costs no identity look-up and proves nothing.
+        # In a collection with needles, a delete, or an update that holds none, is any stranger's: it costs no identity
+        # look-up and proves nothing.
         if self._directory is None or not any(
             event.record is not None or event.collection not in self._interest.needles for event in records
         ):

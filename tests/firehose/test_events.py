@@ -167,6 +167,9 @@ def test_account_identity_sync_and_info() -> None:
         message_frame("#account", {"seq": 4, "did": DID, "active": False, "status": "deleted"}), MUSIC
     )
     assert account.events == (AccountEvent(DID, False, "deleted", 4),)
+    for time, time_us in (("2023-11-14T22:13:20.000001Z", 1_700_000_000_000_001), ("soon", None), (5, None)):
+        body = {"seq": 4, "did": DID, "active": True, "time": time}
+        assert decode_repo_frame(message_frame("#account", body), MUSIC).events[0].time_us == time_us
     identity = decode_repo_frame(message_frame("#identity", {"seq": 5, "did": DID, "handle": "x.example"}), MUSIC)
     assert identity.events == (IdentityEvent(DID, 5),)
     assert decode_repo_frame(message_frame("#sync", {"seq": 6, "did": DID}), MUSIC) == 6
@@ -251,12 +254,24 @@ def test_P167_both_wires_give_the_same_record(kit: Any) -> None:
     assert not event.verified
 
 
+def test_an_update_that_lost_its_needle_comes_without_record_on_both_wires(kit: Any) -> None:
+    repo, path = kit.Repo(), "app.bsky.feed.post/3kaaaaaaaaaa2"
+    repo.frame(1, ("create", path, {"text": "https://plyr.fm/track/1"}))
+    (update,) = decode_repo_frame(repo.frame(2, ("update", path, {"text": "no link"})), WITH_POSTS).events
+    assert (update.operation, update.record) == (Operation.UPDATE, None)
+    post = {"collection": "app.bsky.feed.post", "cid": update.cid, "record": {"text": "no link"}}
+    event = decode_message(jet(**post, operation="update"), WITH_POSTS)
+    assert isinstance(event, RecordEvent)
+    assert (event.operation, event.record) == (Operation.UPDATE, None)
+    assert isinstance(decode_message(jet(**post), WITH_POSTS), SeenEvent)
+
+
 def test_P167_the_other_kinds_of_message() -> None:
     base = {"did": DID, "time_us": 5}
     account = json.dumps(
         base | {"kind": "account", "account": {"active": False, "did": DID, "seq": 1, "status": "suspended"}}
     )
-    assert decode_message(account, MUSIC) == AccountEvent(DID, False, "suspended", 5)
+    assert decode_message(account, MUSIC) == AccountEvent(DID, False, "suspended", 5, time_us=5)
     assert decode_message(json.dumps(base | {"kind": "identity", "identity": {"did": DID}}), MUSIC) == IdentityEvent(
         DID, 5
     )

@@ -271,12 +271,24 @@ async def test_P210_what_is_unknown_is_remembered_for_a_minute(
 
 
 @pytest.mark.parametrize("answer", [(500, ""), (302, ""), (200, "<html>"), (200, "x" * 70_000), (429, "")])
-async def test_trouble_is_transient_and_not_remembered(directory: Any, plc: Plc, answer: tuple[int, str]) -> None:
+async def test_trouble_is_transient_and_remembered_for_a_minute(
+    directory: Any, plc: Plc, still: StillClock, answer: tuple[int, str]
+) -> None:
     plc.answer = answer
-    for _ in range(2):
+
+    async def ask(refresh: bool = False) -> int:
         with pytest.raises(Unreachable):
-            await directory.resolve(DID)
-    assert plc.asked == 2
+            await directory.resolve(DID, refresh=refresh)
+        return plc.asked
+
+    assert [await ask(), await ask(), await ask(refresh=True)] == [1, 1, 1]
+    still.seconds += 11
+    assert [await ask(), await ask(refresh=True), await ask(refresh=True)] == [1, 2, 2]
+    directory.forget(DID)
+    assert await ask() == 2
+    still.seconds += 61
+    plc.answer = (200, json.dumps(document()))
+    assert (await directory.resolve(DID)).did == DID
 
 
 async def test_P154_forget_also_discards_an_answer_under_way(directory: Any, plc: Plc) -> None:

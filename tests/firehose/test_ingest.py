@@ -224,6 +224,36 @@ async def test_P151_account_states(store: Store, ingest: Any, kit: Any, clock: A
     await assert_retracted(store, "withdrawn", "withdrawn")
 
 
+async def test_P151_a_replayed_deletion_leaves_what_was_written_since(store: Store, ingest: Any, kit: Any) -> None:
+    time_us = 1_700_000_000_000_002
+    gone, back = AccountEvent(DID, False, "deleted", 2, time_us), AccountEvent(DID, True, None, 3, time_us + 1)
+    await ingest().apply([wrote(1, kit.track_record(), rkey="b"), gone, back, wrote(4, kit.track_record())])
+    await ingest().apply([gone, back])
+    assert await state_of(store) == ("queued", None)
+    assert (await state_of(store, URI.replace("/a", "/b")))[0] == "withdrawn"
+
+
+async def test_a_held_record_is_refused_and_not_queued(store: Store, kit: Any, clock: Any, log: Any) -> None:
+    name = "sh.comet.v0.feed.track"
+    mapping = load_mapping(only=frozenset({name}))
+    reading = Ingest(
+        store, Scripted(), mapping=mapping, rules=None, directory=kit.KnownIdentities(), clock=clock, log=log
+    )
+    record = {"title": "C", "audio": to_json_form(kit.audio_blob(b"x")), "releasedAt": "2099-01-01T00:00:00Z"}
+    await reading.apply([RecordEvent(DID, name, "a", rev(1), Operation.CREATE, CID[0], record, 1)])
+    assert await state_of(store, f"at://{DID}/{name}/a") == ("refused", "held")
+    async with store.read() as reader:
+        job = await jobs.latest(reader, f"at://{DID}/{name}/a")
+    assert (job.state, job.reason) == ("dead", "held")  # nobody claims it
+
+
+async def test_a_post_that_no_longer_links_loses_its_links(store: Store, ingest: Any, kit: Any) -> None:
+    await ingest().apply([wrote(1, kit.track_record()), posted(2, "p", URI)])
+    await ingest().apply([posted(3, "p", None, Operation.UPDATE)])
+    async with store.read() as reader:
+        assert await links.of_track(reader, URI) == []
+
+
 async def test_P154_identity_events_empty_the_cache(ingest: Any) -> None:
     reading = ingest()
     await reading.apply([IdentityEvent(DID, 1)])
