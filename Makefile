@@ -7,7 +7,7 @@ FOLDER ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install models test demo check format bench bench-peers clean
+.PHONY: help install models test demo check format bench bench-peers references clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -38,10 +38,14 @@ bench: models ## run the benchmarks (ARGS=NAME...)
 	$(BIN)/python -m bench $(if $(ARGS),$(ARGS),list)
 
 bench-peers: models ## install the programs that some benchmarks compare with
-	$(BIN)/pip install --quiet --requirement bench/peers.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --requirement bench/peers.txt
+
+# They lie in the user's cache, or in EARMARK_REFERENCES; made again only with another torch, transformers or onnx.
+references: .references-venv/.installed ## make full-size CLAP graphs and mel references (for the benches; torch, 1.3 GB)
+	@HF_HUB_OFFLINE=1 .references-venv/bin/python -m bench.references
 
 clean: ## remove the environment and every cache in this folder
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .references-venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # --- the environment ---------------------------------------------------------------------------------------
 # Each stamp is remade when the files it depends on change.
@@ -66,4 +70,10 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# torch 2.13 is pinned for Python 3.11. Where the index serves a build of it for graphics cards only, that one will do.
+.references-venv/.installed: bench/references/requirements.txt constraints.txt
+	@python3.11 -m venv --clear .references-venv || { echo "make: the references need python3.11 and its venv module" >&2; exit 1; }
+	.references-venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement bench/references/requirements.txt
 	@touch $@

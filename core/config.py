@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from core.analysis import PackName
 from core.errors import Misconfigured
 from core.home import default_home
 
@@ -91,7 +92,12 @@ class Feeds(_Section):
 class Listening(_Section):
     """Analysis of audio."""
 
-    pack: Literal["musicnn"] = Field("musicnn", description="model pack")
+    packs: tuple[PackName, ...] = Field(
+        (), description="model packs: musicnn, effnet, clap; empty: all that are installed"
+    )
+    pack_catalogue: Path | None = Field(
+        None, description="declarations of the packs' files, sizes and hashes; empty: the built-in ones"
+    )
     children: int = Field(0, ge=0, le=256, description="listening processes; 0: one a core")
     deadline_seconds: float = Field(
         180.0, gt=0, description="one analysis may take this long, then its process is killed"
@@ -99,6 +105,9 @@ class Listening(_Section):
     max_seconds: float = Field(10_800.0, gt=0, description="longer audio is refused")
     max_bytes: int = Field(209_715_200, gt=0, description="larger blobs are refused")
     fetch_seconds: float = Field(300.0, gt=0, description="a download may take this long")
+    reanalyse_share: float = Field(
+        0.5, ge=0, le=1, description="part of one listening process's time for moving to other packs; 0: not now"
+    )
 
 
 class Queue(_Section):

@@ -3,9 +3,9 @@
     AppError
       Permanent(reason)         never retried; the job dies, the reason is kept and shown
         BadRecord NoAudio Held BlobGone BlobTooLarge BlobMismatch UnsafeHost NotAudio Undecodable
-        Truncated TooShort TooLong UnknownDid Poison Withdrawn
+        Truncated TooShort TooLong UnknownDid Poison Withdrawn NotUnderstood
       Transient(retry_after?)   the job goes back to ready with backoff
-        Unreachable RateLimited Deadline ChildCrashed StoreBusy Unanswered
+        Unreachable RateLimited Deadline ChildCrashed StoreBusy DiskFull Unanswered
       Misconfigured(key, remedy)  stops the process, exit code 2
       Corrupt(what)               stops the process: never "start fresh"
       XrpcError(name, status)     becomes the wire's {error, message}
@@ -118,6 +118,12 @@ class Withdrawn(Permanent):
     reason = "withdrawn"
 
 
+class NotUnderstood(Permanent):
+    """A prompt that says nothing we know: it is refused rather than answered with noise."""
+
+    reason = "not_understood"
+
+
 class Transient(AppError):
     """Trying again later may help. `patient` errors are retried for ever."""
 
@@ -157,6 +163,12 @@ class StoreBusy(Transient):
     """The database could not be had in time."""
 
     reason = "store_busy"
+
+
+class DiskFull(Transient):
+    """There is no room for what would be written; the message says where and how much it takes."""
+
+    reason = "disk_full"
 
 
 class Unanswered(Transient):

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.analysis import Space, Vector
+
+# A prompt is put in each of these, and the mean counts: no wording decides alone (FEEDS section 2).
+PROMPT_WRAPPERS = ("{}", "a recording of {}", "{}, music")
+
 
 @dataclass(frozen=True, slots=True)
 class MoodFeed:
@@ -19,7 +24,22 @@ class MoodFeed:
     veto: tuple[str, ...] = ()  # taxonomy identifiers
     min_seconds: float = 30.0
     max_seconds: float = 1200.0
+    wrappers: tuple[str, ...] = PROMPT_WRAPPERS  # of the prompts
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MoodQuery:
+    """What a mood asks of one vector space.
+
+    In the tag space: one positive f32 [1, 100] of length 1, no negatives. In the space CLAP: f32 [n, 512] and
+    [m, 512], a row a prompt: its vector of length 1 less what it shares with neutral prompts, so that inner products
+    are similarities beyond those that a track has with everything (FEEDS section 2, step 1).
+    """
+
+    space: Space
+    positive: Vector
+    negative: Vector
 
 
 @dataclass(frozen=True, slots=True)

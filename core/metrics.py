@@ -31,6 +31,9 @@ class Metrics:
         self.requests = Counter("earmark_requests", "XRPC requests", ["method", "status"], registry=r)
         self.anonymous = Counter("earmark_feed_tokens", "Feed requests by token", ["token"], registry=r)
         self.feed_entries = Gauge("earmark_feed_entries", "Entries of the newest snapshot", ["feed"], registry=r)
+        self.reanalysis = Gauge(
+            "earmark_reanalysis", "Recordings for the generation that is being built", ["state"], registry=r
+        )
         self.tracks = Gauge("earmark_tracks", "Tracks by state", ["state"], registry=r)
 
     def text(self) -> bytes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from core.analysis import Analysis
+from core.analysis import Analysis, Vector
 from core.keys import PublicKey
 from core.types import Did, Track, Visibility
 
@@ -88,13 +88,20 @@ class VisibilityCheck(Protocol):
 
 
 class Analyst(Protocol):
-    """Listens to one local file in a supervised child process."""
+    """Listens to one local file in a supervised child process, and places texts beside it."""
 
     @property
-    def pack_hash(self) -> str:
-        """What its analyses are keyed by; known once started."""
+    def packs(self) -> Mapping[str, str]:
+        """Name -> hash of the packs that listen; known once started."""
         ...
 
     async def analyse(self, path: Path) -> Analysis:
         """Raises NotAudio, Undecodable, Truncated, TooShort, TooLong, ChildCrashed, Deadline."""
+        ...
+
+    async def embed(self, texts: Sequence[str], *, keep: bool = False) -> Vector:
+        """f32 [texts, 512], each of length 1, in the space CLAP; `keep` remembers them for the next start.
+
+        Raises Misconfigured without the clap pack.
+        """
         ...

@@ -39,6 +39,7 @@ class Style:
 
     identifier: str
     display: str
+    source: str  # the model's name for it: `Electronic---Ambient`
     parent: str
     publish: Publish
     defined: bool  # belongs to the lean set that the declaration defines (TAXONOMY section 4)
@@ -62,6 +63,7 @@ class Taxonomy:
             row["identifier"]: Style(
                 row["identifier"],
                 row["display"],
+                row["source"],
                 row["parent_id"],
                 Publish(row["publish"]),
                 row["ui_definition"],

@@ -12,7 +12,9 @@ from aiohttp import web
 
 from core.errors import XrpcError
 from core.types import AtUri
+from earmark.progress import listening_report
 from earmark.report import track_report
+from earmark.telling import Describe
 from earmark.web import Page, json_answer
 from feedgen.live import LiveFeeds
 from store import Store, jobs, tracks
@@ -31,6 +33,7 @@ class Api:
         mode: Callable[[], str],
         sources: Callable[[], list[dict[str, Any]]],
         contact: str,
+        describe: Describe,
     ) -> None:
         self._store = store
         self._feeds = feeds
@@ -39,6 +42,7 @@ class Api:
         self._mode = mode
         self._sources = sources
         self._contact = contact
+        self._describe = describe
         self._home = Template(resources.files("earmark").joinpath("pages/home.html").read_text("utf-8"))
 
     def pages(self) -> dict[str, Page]:
@@ -63,7 +67,13 @@ class Api:
         except ValueError:
             raise XrpcError("InvalidRequest", "uri must be the at-uri of a record, with a DID") from None
         async with self._store.read() as reader:
-            report = await track_report(reader, uri, labeler_did=self._labeler_did)
+            report = await track_report(
+                reader,
+                uri,
+                labeler_did=self._labeler_did,
+                describe=self._describe,
+                peaks=request.query.get("peaks") == "1",
+            )
         if report is None:
             raise XrpcError("UnknownTrack", "this record was never seen here", status=404)
         report["feeds"] = [
@@ -100,12 +110,14 @@ class Api:
     async def _status(self, _: web.Request) -> web.Response:
         async with self._store.read() as reader:
             by_state, waiting = await tracks.count_by_state(reader), await jobs.counts(reader)
+            listening = await listening_report(reader)
         return json_answer(
             {
                 "mode": self._mode(),
                 "sources": self._sources(),
                 "tracks": by_state,
                 "jobs": waiting,
+                "listening": listening,
                 "feeds": [
                     {"feed": status.rkey, "open": not status.dark, "reasons": list(status.reasons)}
                     for status in self._feeds.statuses()

@@ -23,8 +23,10 @@ class _Verbs(click.Group):
         "demo": ("demo", "Embedded network + the whole service on your own or synthesised audio."),
         "serve": ("serve", "Run the service: firehose, listening, labels and feeds in one process."),
         "classify": ("classify", "Genres, labels, moods and tags of local audio files; no network, no store."),
+        "moods": ("moods", 'What a prompt such as "dark ambient techno" means, and which local files fit it.'),
         "track": ("track", "Where a record is in the pipeline, what was decided and why."),
-        "models": ("models", "List, pull and verify model packs."),
+        "reanalyse": ("reanalyse", "Move what was heard to other model packs, or show how far that is."),
+        "models": ("models", "List, pull, verify and remove model packs."),
         "config": ("config", "Show the configuration in force."),
     }
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from core.analysis import Analysis, Space, Verdict
+from core.analysis import Analysis, Verdict
 from core.clock import Clock, SystemClock
 from core.config import Settings
 from core.errors import Misconfigured
@@ -25,8 +26,10 @@ from core.types import Did
 from core.xrpc import Method
 from earmark import __version__
 from earmark.api import Api
+from earmark.ears import Ears, open_ears
 from earmark.enrolment import Enrolment
 from earmark.gauges import measure
+from earmark.reanalysis import PutInPlace
 from earmark.recheck import recheck_visibility
 from earmark.roles import Roles, within
 from earmark.web import Web
@@ -35,7 +38,6 @@ from feedgen.catalogue import load_catalogue
 from feedgen.did_document import build_did_document
 from feedgen.live import LiveFeeds
 from feedgen.methods import FeedMethods
-from firehose.blob import AudioFetcher, FetchLimits
 from firehose.guard import Guard
 from firehose.identity import DidDirectory
 from firehose.ingest import Ingest, IngestLimits, interest_in
@@ -50,10 +52,9 @@ from labeler.methods import LabelMethods
 from labeler.musicnn import TagMapping
 from labeler.policy import Policy
 from labeler.publisher import Publisher
-from models.crew import Crew
-from models.moods import query_vector, tag_positions
-from store import Store, jobs, labels
-from store.index import VectorIndex
+from models.moods import tag_positions
+from store import Store, generations, labels
+from store.generations import Generation
 from store.tracks import StoredTrack
 
 PUBLIC_SOURCES = {
@@ -65,7 +66,6 @@ PUBLIC_SOURCES = {
     ),
     "relay": ("wss://relay1.us-east.bsky.network",),
 }
-SPACES = {Space.MUSICNN_SOUND: 400, Space.MUSICNN_TAGS: 100}
 
 
 def build(settings: Settings, *, log: Log, clock: Clock | None = None) -> Service:
@@ -103,40 +103,20 @@ class Service:
             min_seconds=settings.feeds.min_seconds,
         )
         self._children = settings.listening.children or os.cpu_count() or 1
-        self._crew = Crew(
-            home=settings.home,
-            pack=settings.listening.pack,
-            children=self._children,
-            deadline_seconds=settings.listening.deadline_seconds,
-            max_seconds=settings.listening.max_seconds,
-        )
 
     # --- life -----------------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
         """Opens everything, runs until `stop` is set, closes everything in order. Raises what ended a role."""
         settings, log = self.settings, self.log
-        try:
-            settings.data.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            remedy = f"cannot make {settings.data} ({error.strerror}); name a folder that Earmark may write to"
-            raise Misconfigured("storage.folder", remedy) from None
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._http.close)
-            store = await Store.open(settings.database, clock=self.clock)
-            stack.push_async_callback(store.close)
-            async with store.write() as tx:  # one process, one store: whoever held a lease is gone
-                await jobs.reclaim(tx, now_us=self.clock.now_us())
-            index = await VectorIndex.open(store, settings.data / "index", spaces=SPACES)
-            audio = await stack.enter_async_context(self._audio())
-            stack.push_async_callback(self._crew.close)
-            await self._crew.start()
-            feeds = self._feeds(store, index)
-            server, web_app = self._web(store, feeds)
+            ears = await self._open_ears(stack)
+            feeds = await self._feeds(ears)
+            server, web_app = self._web(ears.store, feeds)
             site = await self._listen(stack, web_app)
             roles = Roles(log)
-            publisher = self._publisher(store)
-            self._start_roles(roles, store, audio, feeds, publisher)
+            publisher = self._publisher(ears.store)
+            self._start_roles(roles, ears, feeds, publisher)
             log.info(
                 "serving", url=settings.public_url, listen=site, mode=self.enrolment.mode(), source=self.source.name
             )
@@ -146,17 +126,49 @@ class Service:
             finally:
                 log.info("stopping")
                 await within(1.0, roles.stop("ingest"))
-                await within(1.5, roles.stop("worker"))
+                await within(1.5, roles.stop("worker", "reanalysis"))
                 if publisher is not None and self.enrolment.verified:
                     await within(1.5, publisher.drain(1.0))
                 await within(0.5, roles.stop("publish", "feeds", "recheck", "gauges"))
                 await within(1.0, server.close_sockets())
-                await within(1.5, index.checkpoint())
+                await within(1.5, feeds.index.checkpoint())
         log.info("stopped")
 
-    def _start_roles(
-        self, roles: Roles, store: Store, audio: AudioFetcher, feeds: LiveFeeds, publisher: Publisher | None
-    ) -> None:
+    async def reanalyse(self, *, again: bool, opened: Callable[[], None]) -> None:
+        """In the foreground, without serving: until the corpus has moved to the packs that were chosen, or failed to.
+
+        `again` takes up what has failed. `opened` is called once the store can be read. Resumable at any point.
+        """
+        async with AsyncExitStack() as stack:
+            ears = await self._open_ears(stack)
+            if again:
+                async with ears.store.write() as tx:
+                    await generations.retry(tx, now_us=self.clock.now_us())
+            opened()
+
+            async def prepare(generation: Generation) -> PutInPlace:
+                await (await ears.open_index(generation)).checkpoint()
+                return _nothing_to_put_in_place
+
+            await ears.reanalysis(prepare, background=False).finish(self._children + 1)
+
+    async def _open_ears(self, stack: AsyncExitStack) -> Ears:
+        stack.push_async_callback(self._http.close)
+        ears = open_ears(
+            self.settings,
+            directory=self.directory,
+            guard=self._guard,
+            visibility={"plyr": PlyrVisibility(self._http, base_url=self.settings.network.plyr_url)},
+            judge=self._judge,
+            children=self._children,
+            user_agent=self._user_agent,
+            clock=self.clock,
+            log=self.log,
+        )
+        return await stack.enter_async_context(ears)
+
+    def _start_roles(self, roles: Roles, ears: Ears, feeds: LiveFeeds, publisher: Publisher | None) -> None:
+        store = ears.store
         ingest = Ingest(
             store,
             self.source,
@@ -171,10 +183,11 @@ class Service:
         )
         roles.start("ingest", ingest.run)
         for number in range(2 * self._children + 2):  # a slow PDS must not leave the children idle
-            roles.start(f"worker-{number}", self._worker(f"worker-{number}", store, audio).run)
+            roles.start(f"worker-{number}", self._worker(f"worker-{number}", ears).run)
         if publisher is not None:
             roles.start("publish", partial(self._publish, publisher))
         roles.start("feeds", feeds.run)
+        roles.start("reanalysis", ears.reanalysis(partial(self._prepare, ears, feeds), background=True).run)
         roles.start("recheck", partial(recheck_visibility, store, self.clock))
         roles.start("gauges", partial(measure, store, feeds, self.source, self.metrics, kind=self.settings.source.kind))
 
@@ -202,25 +215,12 @@ class Service:
             frame_timeout_seconds=None if loopback else 90.0,  # a test network is quiet: pings tell that it lives
         )
 
-    def _audio(self) -> AudioFetcher:
-        listening = self.settings.listening
-        return AudioFetcher(
-            self.directory,
-            self._guard,
-            folder=self.settings.data / "listening",
-            clock=self.clock,
-            user_agent=self._user_agent,
-            limits=FetchLimits(max_bytes=listening.max_bytes, deadline_seconds=listening.fetch_seconds),
-        )
-
-    def _worker(self, name: str, store: Store, audio: AudioFetcher) -> Worker:
+    def _worker(self, name: str, ears: Ears) -> Worker:
         queue = self.settings.queue
         return Worker(
             name=name,
-            store=store,
-            audio=audio,
-            crew=self._crew,
-            visibility={"plyr": PlyrVisibility(self._http, base_url=self.settings.network.plyr_url)},
+            store=ears.store,
+            hearing=ears.hearing,
             judge=self._judge,
             clock=self.clock,
             metrics=self.metrics,
@@ -236,13 +236,13 @@ class Service:
             analysis, author_tags=track.author_tags, self_labels=track.self_labels, previous=previous
         )
 
-    def _feeds(self, store: Store, index: VectorIndex) -> LiveFeeds:
-        feeds = self.settings.feeds
+    async def _feeds(self, ears: Ears) -> LiveFeeds:
+        feeds, serving = self.settings.feeds, ears.listening.living.serving
         return LiveFeeds(
-            store,
-            index,
+            ears.store,
+            await ears.open_index(serving),
             self.catalogue,
-            {feed.rkey: query_vector(feed.tags) for feed in self.catalogue},
+            await ears.ask_moods(serving, self.catalogue),
             clock=self.clock,
             log=self.log,
             min_posts=feeds.min_posts,
@@ -250,6 +250,13 @@ class Service:
             settle_seconds=feeds.settle_seconds,
             refresh_seconds=min(45.0, 1.5 * feeds.settle_seconds),
         )
+
+    async def _prepare(self, ears: Ears, feeds: LiveFeeds, generation: Generation) -> PutInPlace:
+        """What the feeds need of the generation that is to serve, whole before anything is switched."""
+        index = await ears.open_index(generation)
+        await index.checkpoint()
+        queries = await ears.ask_moods(generation, self.catalogue)
+        return partial(feeds.turn_to, index, queries)
 
     def _publisher(self, store: Store) -> Publisher | None:
         enrolment = self.enrolment
@@ -284,6 +291,7 @@ class Service:
             mode=self.enrolment.mode,
             sources=self.sources,
             contact=settings.service.contact,
+            describe=self._policy.describe,
         )
 
         async def healthy() -> None:
@@ -341,3 +349,7 @@ class Service:
                 "refused": dict(health.refused),
             }
         ]
+
+
+async def _nothing_to_put_in_place() -> None:
+    """No feeds are served here; the next process that serves them finds the new generation."""

@@ -7,7 +7,7 @@ import asyncio
 from core.metrics import Metrics
 from feedgen.live import LiveFeeds
 from firehose.source import Source
-from store import Store, jobs, labels, tracks
+from store import Store, generations, jobs, labels, tracks
 
 EVERY_SECONDS = 5.0
 
@@ -19,10 +19,15 @@ async def measure(store: Store, feeds: LiveFeeds, source: Source, metrics: Metri
             by_state = await tracks.count_by_state(reader)
             waiting = await jobs.counts(reader)
             seq = await labels.newest_seq(reader)
+            building = (await generations.living(reader)).building
+            progress = await generations.measure(reader, building) if building is not None else None
         for state, count in by_state.items():
             metrics.tracks.labels(state).set(count)
         for state, count in waiting.items():
             metrics.jobs_waiting.labels(state).set(count)
+        metrics.reanalysis.labels("heard").set(progress.heard if progress else 0)
+        metrics.reanalysis.labels("left").set(progress.left if progress else 0)
+        metrics.reanalysis.labels("given_up").set(sum(progress.given_up.values()) if progress else 0)
         metrics.label_seq.set(seq)
         metrics.source_connected.labels(kind).set(source.health.connected)
         for status in feeds.statuses():

@@ -6,11 +6,17 @@ from typing import Any
 
 from core.clock import format_datetime
 from core.types import Visibility
-from store import Reader, jobs, labels, links, tracks
+from earmark.telling import Describe, tell_acoustics, tell_genres, tell_segments
+from store import Reader, analyses, jobs, labels, links, tracks
 
 
-async def track_report(reader: Reader, uri: str, *, labeler_did: str) -> dict[str, Any] | None:
-    """State, reason, job, verdict, labels on the stream and posts of a track; None when it was never seen."""
+async def track_report(
+    reader: Reader, uri: str, *, labeler_did: str, describe: Describe, peaks: bool = False
+) -> dict[str, Any] | None:
+    """State, reason, job, verdict, what was heard, labels on the stream and posts; None when it was never seen.
+
+    `describe` says what a stretch of a long track is (labeler.Policy.describe); `peaks` adds its waveform.
+    """
     stored = await tracks.get(reader, uri)
     if stored is None:
         return None
@@ -21,6 +27,8 @@ async def track_report(reader: Reader, uri: str, *, labeler_did: str) -> dict[st
     # What its artist keeps from the public keeps its words here too: state and reason are enough to ask about it.
     asked = stored.track.visibility_check is not None
     public = stored.account_active and not stored.track.gated and (not asked or stored.visibility is Visibility.PUBLIC)
+    audio_key = stored.track.audio_key
+    analysis = await analyses.shown(reader, audio_key) if public and audio_key is not None else None
     return {
         "uri": uri,
         "title": stored.track.title if public else None,
@@ -44,11 +52,15 @@ async def track_report(reader: Reader, uri: str, *, labeler_did: str) -> dict[st
             "reason": verdict.verdict.reason,
             "notes": list(verdict.verdict.notes) if public else [],
             "labels": list(verdict.verdict.labels),
-            "genres": [
-                {"identifier": genre.identifier, "display": genre.display, "score": round(genre.score, 4)}
-                for genre in (verdict.verdict.genres if public else ())
-            ],
+            "genres": tell_genres(verdict.verdict.genres if public else ()),
             "published": not verdict.pending,  # the label stream says what the verdict says
+        },
+        "analysis": analysis
+        and {
+            "packs": dict(analysis.packs),
+            "duration_seconds": round(analysis.duration_seconds, 3),
+            "acoustics": tell_acoustics(analysis.acoustics, peaks=peaks),
+            "segments": tell_segments(analysis, describe),
         },
         "labels": [
             {"val": row.label.val, "neg": row.label.neg, "cts": row.label.cts, "seq": row.seq}

@@ -8,29 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from dataclasses import replace
 
-from core.analysis import Analysis, Verdict, VerdictStatus
+from core.analysis import Analysis
 from core.clock import Clock, backoff_seconds
-from core.errors import (
-    ChildCrashed,
-    Corrupt,
-    Misconfigured,
-    NoAudio,
-    Permanent,
-    Poison,
-    StoreBusy,
-    Transient,
-    Unanswered,
-)
+from core.errors import Corrupt, Misconfigured, Permanent, StoreBusy, Transient
 from core.job import JobState, Lease
 from core.log import Log
 from core.metrics import Metrics
-from core.mime import contradiction
-from core.ports import Analyst, Audio, VisibilityAnswer, VisibilityCheck
+from core.ports import VisibilityAnswer
 from core.types import TrackState, Visibility
-from store import Store, Tx, analyses, jobs, labels, tracks
+from earmark.deciding import Judge, decide, keep, refuse, settle
+from earmark.hearing import Hearing
+from store import Store, generations, jobs, tracks
 from store.tracks import StoredTrack
 
 IDLE_SECONDS = 30.0  # how long a worker sleeps when neither the bell nor a due time wakes it
@@ -46,10 +35,8 @@ class Worker:
         *,
         name: str,
         store: Store,
-        audio: Audio,
-        crew: Analyst,
-        visibility: Mapping[str, VisibilityCheck],
-        judge: Callable[[Analysis, StoredTrack, tuple[str, ...]], Verdict],
+        hearing: Hearing,
+        judge: Judge,
         clock: Clock,
         metrics: Metrics,
         log: Log,
@@ -59,9 +46,7 @@ class Worker:
     ) -> None:
         self._name = name
         self._store = store
-        self._audio = audio
-        self._crew = crew
-        self._visibility = visibility
+        self._hearing = hearing
         self._judge = judge
         self._clock = clock
         self._metrics = metrics
@@ -99,10 +84,7 @@ class Worker:
         self._log.exception("bug in a job", job=lease.job_id, uri=lease.uri)
         self._metrics.jobs.labels("bug", "bug").inc()
         if lease.attempt >= self._max_attempts:
-            reason, now_us = "exhausted:bug", self._clock.now_us()
-            async with self._store.write() as tx:
-                if await jobs.finish(tx, lease, state=JobState.DEAD, reason=reason, now_us=now_us):
-                    await self._put_verdict(tx, lease.uri, Verdict(VerdictStatus.REFUSED, reason=reason), now_us)
+            await self._bury(lease, "exhausted:bug", "exhausted")
 
     async def _claim(self) -> Lease | None:
         async with self._store.write() as tx:
@@ -148,52 +130,27 @@ class Worker:
         """Runs the job and commits what came of it: (outcome, reason) for log and metrics."""
         async with self._store.read() as reader:
             stored = await tracks.get(reader, lease.uri)
-        if (
-            stored is None
-            or stored.track.cid != lease.cid
-            or stored.track.gated
-            or stored.state is TrackState.WITHDRAWN
-        ):
+        if stored is None or _is_superseded(stored, lease):
             async with self._store.write() as tx:
                 await jobs.finish(tx, lease, state=JobState.DONE, reason="superseded", now_us=self._clock.now_us())
             return "superseded", None
         try:
-            return await self._analyse(lease, stored)
-        except ChildCrashed as error:
-            async with self._store.write() as tx:
-                crashes = await analyses.note_crash(
-                    tx, stored.track.audio_key or lease.uri, now_us=self._clock.now_us()
-                )
-            if crashes >= 2:
-                return await self._refuse(lease, stored, Poison(str(error)))
-            return await self._retry(lease, stored, error)
+            return await self._hear(lease, stored)
         except Permanent as error:
-            return await self._refuse(lease, stored, error)
+            return await self._refuse(lease, error)
         except Transient as error:
             return await self._retry(lease, stored, error)
 
-    async def _analyse(self, lease: Lease, stored: StoredTrack) -> tuple[str, str | None]:
-        track = stored.track
-        if not stored.account_active:
-            raise _AccountInactive(f"{track.did} is not active", retry_after_seconds=RETRY_CAP_SECONDS)
-        answer = await self._ask_visibility(stored)
+    async def _hear(self, lease: Lease, stored: StoredTrack) -> tuple[str, str | None]:
+        answer = await self._hearing.ask(stored)
         if answer.visibility is Visibility.HIDDEN:
-            verdict = Verdict(VerdictStatus.REFUSED, reason="not_public")
-            return await self._commit(lease, stored, verdict, None, answer)
-        if track.audio_key is None:
-            raise NoAudio(f"{track.uri} names no audio")
-        async with self._store.read() as reader:
-            analysis = await analyses.get(reader, track.audio_key, self._crew.pack_hash)
-        known = analysis is not None
-        if analysis is None:
+            return await self._commit_hidden(lease, answer)
+        heard = None
+        if not await self._hearing.has_heard(stored.track):
             if not await self._begin(lease):
                 return "fenced", None
-            async with self._audio.fetch(track) as path:
-                analysis = await self._crew.analyse(path)
-        # Hysteresis is for the same audio heard before; new audio starts afresh.
-        previous = await self._live_labels(lease.uri) if known else ()
-        verdict = replace(self._judge(analysis, stored, previous), notes=_notes(stored, analysis))
-        return await self._commit(lease, stored, verdict, analysis, answer)
+            heard = await self._hearing.listen(stored.track)
+        return await self._commit(lease, stored, heard, answer)
 
     async def _begin(self, lease: Lease) -> bool:
         """Says that the track is being analysed, unless the job was taken away meanwhile."""
@@ -204,76 +161,57 @@ class Worker:
                 await tracks.set_state(tx, lease.uri, TrackState.ANALYSING, None, now_us=now_us)
         return held
 
-    async def _ask_visibility(self, stored: StoredTrack) -> VisibilityAnswer:
-        """PUBLIC or HIDDEN, asked anew for every version of the record. No answer is an error, never a yes."""
-        adapter = stored.track.visibility_check
-        if adapter is None:
-            return VisibilityAnswer(Visibility.PUBLIC)
-        if adapter not in self._visibility:
-            raise Unanswered(f"no visibility adapter {adapter!r} is configured for {stored.track.uri}")
-        return await self._visibility[adapter].check(stored.track)
-
-    async def _live_labels(self, uri: str) -> tuple[str, ...]:
-        async with self._store.read() as reader:
-            verdict = await labels.get_verdict(reader, uri)
-        return verdict.verdict.labels if verdict else ()
-
     async def _commit(
-        self,
-        lease: Lease,
-        stored: StoredTrack,
-        verdict: Verdict,
-        analysis: Analysis | None,
-        answer: VisibilityAnswer,
+        self, lease: Lease, stored: StoredTrack, heard: Analysis | None, answer: VisibilityAnswer
     ) -> tuple[str, str | None]:
-        """T2: job done, analysis, vectors and the verdict that the publisher will take up, or nothing of it."""
+        """T2: job done, analysis, vectors and the verdict that the publisher will take up, or nothing of it.
+
+        The generation that serves has the word; one that is being built gets its part and does not speak yet, unless
+        nobody else heard the track.
+        """
         now_us = self._clock.now_us()
         async with self._store.write() as tx:
+            living = await generations.living(tx)
+            decisions = await decide(tx, stored, heard, self._judge, living.both)
+            if not decisions:
+                raise _GenerationChanged(f"{lease.uri}: what was known of it has been retired meanwhile")
+            verdict = decisions[0].verdict
             if not await jobs.finish(tx, lease, state=JobState.DONE, reason=verdict.reason, now_us=now_us):
                 return "fenced", None
             await tracks.set_visibility(tx, lease.uri, answer.visibility, page_url=answer.page_url, now_us=now_us)
-            if analysis is not None and stored.track.audio_key is not None:
-                await analyses.put(tx, stored.track.audio_key, analysis, now_us=now_us)
-            if analysis is not None and verdict.rankable:
-                await analyses.put_vectors(tx, stored.track_id, analysis.pack_hash, analysis.vectors)
-            else:
-                await analyses.drop_vectors(tx, stored.track_id)
-            await self._put_verdict(tx, lease.uri, verdict, now_us)
+            for decision in decisions:
+                await keep(tx, stored, decision, now_us=now_us)
+            await settle(tx, stored, decisions[0], now_us=now_us)
         return verdict.status.value, verdict.reason
 
-    async def _refuse(self, lease: Lease, stored: StoredTrack, error: Permanent) -> tuple[str, str | None]:
-        now_us = self._clock.now_us()
-        self._log.warning("refused", uri=lease.uri, reason=error.reason, why=error)
+    async def _commit_hidden(self, lease: Lease, answer: VisibilityAnswer) -> tuple[str, str | None]:
+        """T2 of a track that its artist does not want found."""
+        now_us, reason = self._clock.now_us(), "not_public"
         async with self._store.write() as tx:
-            if not await jobs.finish(tx, lease, state=JobState.DEAD, reason=error.reason, now_us=now_us):
+            if not await jobs.finish(tx, lease, state=JobState.DONE, reason=reason, now_us=now_us):
                 return "fenced", None
-            await analyses.drop_vectors(tx, stored.track_id)
-            await self._put_verdict(tx, lease.uri, Verdict(VerdictStatus.REFUSED, reason=error.reason), now_us)
-        return "refused", error.reason
+            await tracks.set_visibility(tx, lease.uri, answer.visibility, page_url=answer.page_url, now_us=now_us)
+            await refuse(tx, lease.uri, reason, now_us=now_us)
+        return "refused", reason
 
-    @staticmethod
-    async def _put_verdict(tx: Tx, uri: str, verdict: Verdict, now_us: int) -> None:
-        states = {
-            VerdictStatus.OK: TrackState.READY,
-            VerdictStatus.UNDECIDED: TrackState.UNDECIDED,
-            VerdictStatus.REFUSED: TrackState.REFUSED,
-            VerdictStatus.WITHDRAWN: TrackState.WITHDRAWN,
-        }
-        await tracks.set_state(tx, uri, states[verdict.status], verdict.reason, now_us=now_us)
-        await labels.put_verdict(tx, uri, verdict, now_us=now_us)
+    async def _refuse(self, lease: Lease, error: Permanent) -> tuple[str, str | None]:
+        self._log.warning("refused", uri=lease.uri, reason=error.reason, why=error)
+        return await self._bury(lease, error.reason, "refused")
+
+    async def _bury(self, lease: Lease, reason: str, outcome: str) -> tuple[str, str | None]:
+        now_us = self._clock.now_us()
+        async with self._store.write() as tx:
+            if not await jobs.finish(tx, lease, state=JobState.DEAD, reason=reason, now_us=now_us):
+                return "fenced", None
+            await refuse(tx, lease.uri, reason, now_us=now_us)
+        return outcome, reason
 
     async def _retry(self, lease: Lease, stored: StoredTrack, error: Transient) -> tuple[str, str | None]:
         """Back to ready with backoff; after `max_attempts` the job is given up, unless the error is patient."""
         now_us = self._clock.now_us()
         self._log.warning("will try again", uri=lease.uri, reason=error.reason, attempt=lease.attempt, why=error)
         if lease.attempt >= self._max_attempts and not error.patient:
-            async with self._store.write() as tx:
-                reason = f"exhausted:{error.reason}"
-                if not await jobs.finish(tx, lease, state=JobState.DEAD, reason=reason, now_us=now_us):
-                    return "fenced", None
-                await analyses.drop_vectors(tx, stored.track_id)
-                await self._put_verdict(tx, lease.uri, Verdict(VerdictStatus.REFUSED, reason=reason), now_us)
-            return "exhausted", reason
+            return await self._bury(lease, f"exhausted:{error.reason}", "exhausted")
         seconds = backoff_seconds(lease.attempt, self._clock, base=self._retry_seconds, cap=RETRY_CAP_SECONDS)
         if error.retry_after_seconds is not None:
             seconds = max(seconds, min(error.retry_after_seconds, RETRY_CAP_SECONDS))
@@ -285,20 +223,13 @@ class Worker:
         return "retry", error.reason
 
 
-def _notes(stored: StoredTrack, analysis: Analysis) -> tuple[str, ...]:
-    """What was odd about the audio: the decoder's warnings, and a declared type that the bytes contradict."""
-    blob = stored.track.blob
-    lie = contradiction(blob.mime, analysis.container) if blob is not None else None
-    return (*analysis.warnings, lie) if lie else analysis.warnings
-
-
-def _superseded(stored: StoredTrack, lease: Lease) -> bool:
+def _is_superseded(stored: StoredTrack, lease: Lease) -> bool:
     """Whether the record has moved on, or away, since the job was made."""
     return stored.track.cid != lease.cid or stored.track.gated or stored.state is TrackState.WITHDRAWN
 
 
-class _AccountInactive(Transient):
-    """The account is away: nothing of it is heard until it is back (P151, P189)."""
+class _GenerationChanged(Transient):
+    """A switch came between looking for an analysis and using it: the track is heard anew."""
 
-    reason = "account_inactive"
+    reason = "generation_changed"
     patient = True

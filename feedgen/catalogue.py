@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import Misconfigured
-from core.feed import MoodFeed
+from core.feed import PROMPT_WRAPPERS, MoodFeed
 from core.taxonomy import Taxonomy
 from core.types import parse_rkey
 
@@ -53,6 +53,7 @@ def load_catalogue(
     if not isinstance(table, dict) or not isinstance(table.get("feeds"), list):
         raise Misconfigured(name, "must be an object with a list `feeds`")
     _refuse_unknown(name, table, _TOP_KEYS)
+    wrappers = _read_wrappers(name, table.get("template_wrappers", list(PROMPT_WRAPPERS)))
     feeds: dict[str, MoodFeed] = {}
     enabled: set[str] = set()
     for place, row in enumerate(table["feeds"]):
@@ -63,10 +64,16 @@ def load_catalogue(
         _check_words(f"{name}: {feed.rkey}", feed, taxonomy, known_tags)
         if feed.rkey in feeds:
             raise Misconfigured(where, f"the rkey {feed.rkey} occurs twice")
-        feeds[feed.rkey] = replace(feed, veto=_with_styles(feed.veto, taxonomy))
+        feeds[feed.rkey] = replace(feed, veto=_with_styles(feed.veto, taxonomy), wrappers=wrappers)
         if row.get("enabled", True):
             enabled.add(feed.rkey)
     return tuple(feed for feed in feeds.values() if include_disabled or feed.rkey in enabled)
+
+
+def _read_wrappers(name: str, wrappers: object) -> tuple[str, ...]:
+    if not isinstance(wrappers, list) or not wrappers or not all(isinstance(w, str) and "{}" in w for w in wrappers):
+        raise Misconfigured(f"{name}: template_wrappers", "must be a list of texts with {} where a prompt goes")
+    return tuple(wrappers)
 
 
 def _read_feed(where: str, row: Mapping[str, Any]) -> MoodFeed:

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from core.analysis import Vector
 from core.clock import Clock
 from core.errors import Transient
-from core.feed import FeedEntry, MoodFeed
+from core.feed import FeedEntry, MoodFeed, MoodQuery
 from core.log import Log
 from feedgen.candidates import Corpus, gather
 from feedgen.cursor import Cursor
@@ -42,8 +41,8 @@ class FeedStatus:
 class LiveFeeds:
     """All mood feeds of a service.
 
-    `queries` gives each feed's unit vector in the tag space. A feed with fewer than `min_posts` entries, or a corpus
-    of fewer than `min_tracks` scored tracks, is dark: served empty and not announced.
+    `queries` says what each feed asks of `index`. A feed with fewer than `min_posts` entries, or a corpus of fewer than
+    `min_tracks` scored tracks, is dark: served empty and not announced.
 
     After news a rebuild waits until the last one is `settle_seconds` old (times 36 snapshots: a reader's cursor holds
     for 18 minutes even while everything changes, P110); without news the store is looked at every `refresh_seconds`,
@@ -55,7 +54,7 @@ class LiveFeeds:
         store: Store,
         index: VectorIndex,
         feeds: Sequence[MoodFeed],
-        queries: Mapping[str, Vector],
+        queries: Mapping[str, MoodQuery],
         *,
         clock: Clock,
         log: Log,
@@ -82,6 +81,11 @@ class LiveFeeds:
         self._living: frozenset[tuple[str, str]] = frozenset()
         self._building = asyncio.Lock()
 
+    @property
+    def index(self) -> VectorIndex:
+        """The index that feeds are ranked from now."""
+        return self._index
+
     def statuses(self) -> tuple[FeedStatus, ...]:
         """One a feed, in the catalogue's order; empty before the first refresh."""
         return tuple(self._statuses.values())
@@ -103,6 +107,12 @@ class LiveFeeds:
         if self._statuses[rkey].dark:
             return Page((), (), None)
         return shelf.page(cursor, limit, self._is_alive)
+
+    async def turn_to(self, index: VectorIndex, queries: Mapping[str, MoodQuery]) -> None:
+        """Rank from another index from now on, with the queries that belong to its spaces: both or neither."""
+        async with self._building:
+            self._index = index
+            self._queries = {feed.rkey: queries[feed.rkey] for feed in self.feeds}
 
     async def refresh(self) -> None:
         """Rank every feed anew from the store as it is. Raises StoreBusy; the last snapshots stay then."""

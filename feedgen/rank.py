@@ -1,7 +1,7 @@
 """From mood scores to the order of a feed: pure functions over values (FEEDS.md sections 2 and 3).
 
-A score is w . clip(z, +-3) / |w|: z-scores of the tagger's logits against a frozen prior, w the feed's tag weights
-(POLICY-MUSICNN). Its unit is one standard deviation of a single tag.
+A score is in standard deviations whatever space it comes from: of a single tag (`models.moods.score_tags`), or of how
+near a feed's prompts are to the tracks of the corpus (`models.prompts.score_prompts`).
 """
 
 from __future__ import annotations

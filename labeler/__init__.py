@@ -8,7 +8,7 @@ bytes that we serve, in a sequence that is gapless and never reused, however oft
 from labeler.enroll import Finding, check_enrolment
 from labeler.label_key import load_label_key
 from labeler.methods import LabelMethods
-from labeler.musicnn import TagMapping, score_genres
+from labeler.musicnn import TagMapping
 from labeler.policy import Policy
 from labeler.publisher import Publisher
 from labeler.reconcile import reconcile
@@ -27,7 +27,6 @@ __all__ = [
     "label_from",
     "load_label_key",
     "reconcile",
-    "score_genres",
     "sign",
     "to_json",
     "verify",

@@ -1,4 +1,4 @@
-"""How genre scores are made from the 100 tags of the musicnn pack: gates, votes, veto, combination.
+"""From the 100 tags of the musicnn pack to genres and labels: gates, votes, veto, combination (POLICY-MUSICNN.md).
 
 Every constant of this pack stands in `MusicnnConstants`. All are beta: round numbers from a plateau measured on
 some 340 pieces of music, 161 speech clips and 108 other sounds to which nobody listened (POLICY-MUSICNN.md).
@@ -7,36 +7,40 @@ some 340 pieces of music, 161 speech clips and 108 other sounds to which nobody 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Self
 
 from core.analysis import Analysis, Genre, Tag, TaggerName
-from core.taxonomy import Taxonomy
+from core.taxonomy import Publish, Taxonomy
+from labeler.rule import Bar, Objection
 
 _TAGGERS: tuple[TaggerName, TaggerName] = ("msd", "mtt")
+_BEAT = ("beat", "beats", "drums")
+_SUNG = frozenset({"choir", "choral", "opera"})  # MTT's words for music that it also has for speech
 
 
 @dataclass(frozen=True, slots=True)
-class MusicnnConstants:
+class MusicnnConstants(Bar):
     """Beta. The numbers in brackets are steps of the rule in POLICY-MUSICNN.md; scores and ratios are 0..1."""
 
-    silence_rms_dbfs: float = -60.0  # (1)
     speech_hip_hop: float = 0.10  # (2) speech is what MSD calls Hip-Hop ...
     speech_beat: float = 0.15  # (2) ... where MTT hears no beat
+    voice_to_none: float = 3.0  # ours: this many times stronger than "no vocals", a voice is there ...
+    voice_instrument: float = 0.20  # ours: ... and alone, if no instrument and no genre reaches this
     music_heard: float = 0.10  # MODELS section 2: no instrument and no genre above this, and it may not be music
     both_know: frozenset[str] = frozenset({"electronic", "rock", "pop"})  # (5) mean of the two votes
     mtt_alone: str = "classical"  # (4, 5) MSD has no such tag: MTT decides, and doubts every MSD vote
     unconfirmed: float = 2 / 3  # (5) weight of evidence that the other tagger cannot confirm
     floor: float = 0.15  # (6)
     ratio_of_top: float = 0.5  # (6)
+    keep_floor: float = 0.12  # (8)
+    keep_ratio_of_top: float = 0.4  # (8)
     max_parents: int = 3  # (6)
     style_floor_both: float = 0.20  # (7)
     style_floor_one: float = 0.30  # (7) of the already weighted score
     max_styles: int = 2  # (7)
-    keep_floor: float = 0.12  # (8) hysteresis: what is live stays above these
-    keep_ratio_of_top: float = 0.4  # (8)
     stated_floor: float = 0.02  # TAXONOMY section 3.6: the artist's word needs this much of an echo
 
 
@@ -60,6 +64,8 @@ class TagMapping:
     version: str
     votes: Mapping[TaggerName, Mapping[str, tuple[Vote, ...]]]
     music_words: frozenset[str]  # MTT tags that name an instrument, or a genre that counts for a parent
+    voices: frozenset[str]  # MTT tags for who sings or speaks
+    no_voices: frozenset[str]  # MTT tags for nobody doing so
 
     @classmethod
     def load(cls, taxonomy: Taxonomy) -> Self:
@@ -75,7 +81,15 @@ class TagMapping:
         }
         instruments = {tag for tag, entry in table["mtt"].items() if entry.get("none") == "instrument"}
         genres = {tag for tag, heard in votes["mtt"].items() if any(vote.parent_weight > 0 for vote in heard)}
-        return cls(table["version"], votes, frozenset(instruments | genres))
+        voices = {tag for tag, entry in table["mtt"].items() if entry.get("none") == "voice"}
+        no_voices = {tag for tag in voices if tag.startswith("no ")}
+        return cls(
+            table["version"],
+            votes,
+            frozenset(instruments | genres),
+            frozenset(voices - no_voices),
+            frozenset(no_voices),
+        )
 
     def knowing(self, style: str) -> int:
         """How many of the two taggers have a tag for this style."""
@@ -92,27 +106,114 @@ def _vote(row: Mapping[str, str | float], taxonomy: Taxonomy) -> Vote:
     return Vote(parent, float(row["parent_weight"]), identifier, weight)
 
 
-def score_genres(
-    tags: Sequence[Tag],
-    mapping: TagMapping,
-    taxonomy: Taxonomy,
-    constants: MusicnnConstants = BETA,
-) -> tuple[Genre, ...]:
-    """Every parent and style that any tag votes for, with its combined score, best first (steps 3 to 5)."""
-    votes = {tagger: _best_votes(tagger, tags, mapping) for tagger in _TAGGERS}
-    doubt = 1.0 - votes["mtt"].get(constants.mtt_alone, 0.0)
-    msd = {identifier: score * doubt for identifier, score in votes["msd"].items()}
-    mtt = votes["mtt"]
-    scored = []
-    for identifier in {**msd, **mtt}:
-        if identifier == constants.mtt_alone:
-            score = mtt[identifier]
-        elif identifier in constants.both_know or mapping.knowing(identifier) == 2:
-            score = (msd.get(identifier, 0.0) + mtt.get(identifier, 0.0)) / 2
-        else:
-            score = constants.unconfirmed * max(msd.get(identifier, 0.0), mtt.get(identifier, 0.0))
-        scored.append(Genre(identifier, taxonomy.display(identifier), score))
-    return tuple(sorted(scored, key=lambda genre: (-genre.score, genre.identifier)))
+class MusicnnRule:
+    """The labeler.rule.Rule of the taggers `msd` and `mtt`.
+
+    Style labels are off by default: there is no evidence yet about styles from musicnn.
+    """
+
+    def __init__(
+        self,
+        taxonomy: Taxonomy,
+        mapping: TagMapping,
+        *,
+        constants: MusicnnConstants = BETA,
+        publish_styles: bool = False,
+    ) -> None:
+        self._taxonomy = taxonomy
+        self._mapping = mapping
+        self._constants = constants
+        self._publish_styles = publish_styles
+
+    def score(self, tags: Sequence[Tag]) -> tuple[Genre, ...]:
+        """Every parent and style that any tag votes for, with its combined score, best first (steps 3 to 5)."""
+        constants, knowing = self._constants, self._mapping.knowing
+        votes = {tagger: _best_votes(tagger, tags, self._mapping) for tagger in _TAGGERS}
+        doubt = 1.0 - votes["mtt"].get(constants.mtt_alone, 0.0)
+        msd = {identifier: score * doubt for identifier, score in votes["msd"].items()}
+        mtt = votes["mtt"]
+        scored = []
+        for identifier in {**msd, **mtt}:
+            if identifier == constants.mtt_alone:
+                score = mtt[identifier]
+            elif identifier in constants.both_know or knowing(identifier) == 2:
+                score = (msd.get(identifier, 0.0) + mtt.get(identifier, 0.0)) / 2
+            else:
+                score = constants.unconfirmed * max(msd.get(identifier, 0.0), mtt.get(identifier, 0.0))
+            scored.append(Genre(identifier, self._taxonomy.display(identifier), score))
+        return tuple(sorted(scored, key=lambda genre: (-genre.score, genre.identifier)))
+
+    def echoes(self, identifier: str, scores: Mapping[str, float]) -> bool:
+        """The taggers know few styles: a style is echoed by its parent."""
+        return scores.get(self._taxonomy.parent_of(identifier), 0.0) >= self._constants.stated_floor
+
+    def what_speaks_against(self, analysis: Analysis) -> Objection | None:
+        """`speech_like` (step 2), `voice_alone` or `no_music_heard`: MTT hears neither an instrument nor a genre.
+
+        The last two gates are ours; docs/models.md says what was measured. An artist who names a genre knows better
+        than our ears whether a drone or a lone voice is music; speech stays speech.
+        """
+        constants, msd, mtt = self._constants, analysis.scores("msd"), analysis.scores("mtt")
+
+        def strongest(names: Collection[str]) -> float:
+            return max(mtt.get(name, 0.0) for name in names)
+
+        beat, music = strongest(_BEAT), strongest(self._mapping.music_words)
+        if beat < constants.speech_beat:
+            if msd.get("Hip-Hop", 0.0) >= constants.speech_hip_hop:
+                return Objection("speech_like")
+            voice, nobody = strongest(self._mapping.voices), strongest(self._mapping.no_voices)
+            alone = strongest(self._mapping.music_words - _SUNG) < constants.voice_instrument
+            if alone and voice > constants.voice_to_none * nobody:
+                return Objection("voice_alone", yields=True)
+        return Objection("no_music_heard", yields=True) if music < constants.music_heard else None
+
+    def choose(
+        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str]
+    ) -> tuple[str, ...]:
+        """Parents best first, then styles beneath them (steps 6 and 7)."""
+        parents = self._choose_parents(
+            scores, {self._taxonomy.parent_of(identifier) for identifier in stated}, previous
+        )
+        styles = self._choose_styles(scores, parents, stated, previous) if self._publish_styles else ()
+        return (*parents, *styles)
+
+    def _choose_parents(
+        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str]
+    ) -> tuple[str, ...]:
+        """The artist's word replaces ours; without it, the bar decides."""
+        parents = [(identifier, score) for identifier, score in scores.items() if identifier in self._taxonomy.parents]
+        chosen = [identifier for identifier, _ in parents if identifier in stated]
+        if not chosen:
+            top = max((score for _, score in parents), default=0.0)
+            bar = self._constants.height
+            chosen = [identifier for identifier, score in parents if score >= bar(top, live=identifier in previous)]
+        return tuple(chosen[: self._constants.max_parents])
+
+    def _choose_styles(
+        self, scores: Mapping[str, float], parents: Collection[str], stated: Collection[str], previous: Collection[str]
+    ) -> tuple[str, ...]:
+        """Styles beneath a published parent, the artist's own first."""
+        top = max(scores.values(), default=0.0)
+
+        def passes(identifier: str, score: float) -> bool:
+            if identifier in stated:
+                return score >= self._constants.stated_floor
+            if identifier in previous:
+                return score >= self._constants.height(top, live=True)
+            both = self._mapping.knowing(identifier) == 2
+            return score >= (self._constants.style_floor_both if both else self._constants.style_floor_one)
+
+        chosen = [
+            style
+            for style in map(self._taxonomy.styles.get, scores)
+            if style is not None
+            and style.parent in parents
+            and style.publish is Publish.STYLE
+            and passes(style.identifier, scores[style.identifier])
+        ]
+        chosen.sort(key=lambda style: style.identifier not in stated)  # stable: best first within each
+        return tuple(style.identifier for style in chosen[: self._constants.max_styles])
 
 
 def _best_votes(tagger: TaggerName, tags: Sequence[Tag], mapping: TagMapping) -> dict[str, float]:
@@ -123,20 +224,3 @@ def _best_votes(tagger: TaggerName, tags: Sequence[Tag], mapping: TagMapping) ->
             if vote.style is not None:
                 best[vote.style] = max(best.get(vote.style, 0.0), vote.style_weight * tag.score)
     return best
-
-
-def what_speaks_against(analysis: Analysis, mapping: TagMapping, constants: MusicnnConstants) -> str | None:
-    """Why this is not taken for music: `silence`, `speech_like`, `no_music_heard`, or None (steps 1 and 2).
-
-    The last gate is ours: MTT hears neither an instrument nor a genre. It held on 40 pieces of music (the least
-    reached 0.14) and on a whale (0.08); most sound effects pass it all the same.
-    """
-    if analysis.rms_dbfs < constants.silence_rms_dbfs:
-        return "silence"
-    msd, mtt = analysis.scores("msd"), analysis.scores("mtt")
-    beat = max(mtt.get(name, 0.0) for name in ("beat", "beats", "drums"))
-    if msd.get("Hip-Hop", 0.0) >= constants.speech_hip_hop and beat < constants.speech_beat:
-        return "speech_like"
-    if max(mtt.get(word, 0.0) for word in mapping.music_words) < constants.music_heard:
-        return "no_music_heard"
-    return None

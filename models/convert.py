@@ -7,6 +7,10 @@ The network (Pons and Serra, musicnn, 2019), for one log-mel patch [187 frames, 
 front end, two timbral convolutions (7 frames by 38 and 67 bands) and three temporal ones (128, 64, 32 frames by 1
 band), each max-pooled over all bands; mid end, three 7-frame convolutions with residuals; back end, max and mean over
 time, a 200-unit dense layer (the embedding, before its ReLU) and 50 sigmoids.
+
+It is laid out for onnxruntime's blocked convolutions, which want channels by the sixteen: zero filters fill up each
+layer, what reads their outputs has zero weights for them, and every step in between keeps the blocks. That is exact and
+saves a third of the time.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -31,9 +35,11 @@ from models.bundle import Tensor, read_bundle
 TAGGERS = {"msd": "MSD_musicnn", "mtt": "MTT_musicnn"}  # our name -> folder inside the wheel
 FRAMES, BANDS = 187, 96
 _EPSILON = 1e-3  # of every batch normalisation (tf.layers' default)
+_Number = TypeVar("_Number", np.float32, np.float64)
 _TIMBRAL = ("conv2d", "conv2d_1")
 _TEMPORAL = ("conv2d_2", "conv2d_3", "conv2d_4")
 _MIDEND = ("conv2d_5", "conv2d_6", "conv2d_7")
+_BLOCK = 16  # channels that onnxruntime computes at once: 16 with AVX-512, 8 or 16 elsewhere
 _OPSET, _IR_VERSION = 17, 8  # old enough for every onnxruntime that we allow; fixed, so that bytes do not drift
 
 
@@ -68,15 +74,18 @@ def build(weights: Mapping[str, Tensor], *, classes: int) -> onnx.ModelProto:
         *(graph.pooled_convolution(image, name, f"batch_normalization_{i}") for i, name in enumerate(_TEMPORAL, 3)),
         axis=1,
     )
+    channels = _fill_blocks(*(len(weights[f"{name}/bias"]) for name in (*_TIMBRAL, *_TEMPORAL)))
     layers, residual = [front], None
     for i, name in enumerate(_MIDEND, 6):
-        layer = graph.midend_convolution(layers[-1], name, f"batch_normalization_{i}")
+        inputs = channels if residual is None else np.arange(len(weights[f"{name}/bias"]))
+        layer = graph.midend_convolution(layers[-1], inputs, name, f"batch_normalization_{i}")
         residual = layer if residual is None else graph.add("Add", layer, residual)
         layers.append(residual)
-    features = graph.add("Concat", *layers, axis=1)  # [batch, 753, 187, 1]
+    channels = np.r_[channels, channels.max() + 1 : len(weights["dense/kernel"]) // 2]
+    features = graph.add("Concat", *layers, axis=1)  # [batch, 753 and the zeros, 187, 1]
     pooled = graph.add("Concat", graph.add("GlobalMaxPool", features), graph.add("GlobalAveragePool", features), axis=1)
     # TensorFlow's flatten interleaves max and mean (0::2 and 1::2); we lay all maxima before all means.
-    order = np.r_[0 : len(weights["dense/kernel"]) : 2, 1 : len(weights["dense/kernel"]) : 2]
+    order = np.r_[np.where(channels < 0, -1, 2 * channels), np.where(channels < 0, -1, 2 * channels + 1)]
     graph.dense(graph.add("Flatten", pooled), "dense", "batch_normalization_9", order, output="embeddings")
     hidden = graph.add("Relu", "embeddings")
     logits = graph.dense(hidden, "dense_1", "batch_normalization_10", np.arange(len(weights["dense_1/kernel"])))
@@ -113,12 +122,16 @@ class _Graph:
         return scale, beta - mean * scale
 
     def affine(self, source: str, name: str, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> str:
-        """Channel-wise scale and shift of [batch, channel, time, band]."""
-        scaled = self.add("Mul", source, self.constant(f"{name}_scale", _channels(scale)))
-        return self.add("Add", scaled, self.constant(f"{name}_shift", _channels(shift)))
+        """Channel-wise scale and shift of [batch, channel, time, band].
+
+        A normalisation by mean 0 and variance 1: unlike Mul and Add that keeps the blocks.
+        """
+        parts = {"scale": scale, "shift": shift, "mean": np.zeros(len(scale)), "variance": np.ones(len(scale))}
+        constants = [self.constant(f"{name}_{part}", values.astype(np.float32)) for part, values in parts.items()]
+        return self.add("BatchNormalization", source, *constants, epsilon=0.0)
 
     def pooled_convolution(self, image: str, name: str, norm: str) -> str:
-        """Convolution, ReLU, normalisation, maximum over all bands -> [batch, filter, time, 1].
+        """Convolution, ReLU, normalisation, maximum over all bands -> [batch, filter and zeros, time, 1].
 
         ReLU and normalisation act after the maximum, on 1/30 to 1/96 of the values. That is exact: both are monotone,
         increasing where gamma is positive and decreasing where it is negative. There the maximum turns into a minimum,
@@ -126,7 +139,8 @@ class _Graph:
         """
         kernel, bias = self._weights[f"{name}/kernel"], self._weights[f"{name}/bias"]
         frames, bands = kernel.shape[:2]
-        scale, shift = self.normalisation(norm)
+        filters = _fill_blocks(len(bias))
+        scale, shift = (_gather(values, filters) for values in self.normalisation(norm))
         sign = np.where(scale < 0, np.float32(-1), np.float32(1))
         # Zero padding in time only (bands are covered or 1 wide); an even kernel has its extra zero at the end, as
         # TensorFlow's SAME has.
@@ -134,31 +148,34 @@ class _Graph:
         convolved = self.add(
             "Conv",
             image,
-            self.constant(f"{name}_kernel", kernel.transpose(3, 2, 0, 1) * sign[:, None, None, None]),
-            self.constant(f"{name}_bias", bias * sign),
+            self.constant(f"{name}_kernel", _gather(kernel.transpose(3, 2, 0, 1), filters) * sign[:, None, None, None]),
+            self.constant(f"{name}_bias", _gather(bias, filters) * sign),
             pads=[before, 0, frames - 1 - before, 0],
         )
         highest = self.add("MaxPool", convolved, kernel_shape=[1, BANDS - bands + 1])
-        restored = self.add("Mul", highest, self.constant(f"{name}_sign", _channels(sign)))
+        restored = self.affine(highest, f"{name}_sign", sign, np.zeros(len(sign)))
         return self.affine(self.add("Relu", restored), name, scale, shift)
 
-    def midend_convolution(self, source: str, name: str, norm: str) -> str:
-        """A 7-frame convolution over all channels, ReLU, normalisation (which stays behind it: the padding is zero)."""
+    def midend_convolution(self, source: str, channels: NDArray[np.intp], name: str, norm: str) -> str:
+        """A 7-frame convolution over all channels, ReLU, normalisation (which stays behind it: the padding is zero).
+
+        `channels` says which one of TensorFlow's each channel of the source is.
+        """
         kernel, bias = self._weights[f"{name}/kernel"], self._weights[f"{name}/bias"]  # [7, channels, 1, 64]
         convolved = self.add(
             "Conv",
             source,
-            self.constant(f"{name}_kernel", kernel.transpose(3, 1, 0, 2)),
+            self.constant(f"{name}_kernel", _gather(kernel.transpose(1, 3, 0, 2), channels).swapaxes(0, 1)),
             self.constant(f"{name}_bias", bias),
             pads=[3, 0, 3, 0],
         )
         return self.affine(self.add("Relu", convolved), name, *self.normalisation(norm))
 
     def dense(self, source: str, name: str, norm: str, order: NDArray[np.intp], *, output: str | None = None) -> str:
-        """A dense layer with the normalisation before it folded in; `order` rearranges its inputs."""
+        """A dense layer with the normalisation before it folded in; `order` tells which input is where, -1 for none."""
         kernel = self._weights[f"{name}/kernel"].astype(np.float64)
         scale, shift = self.normalisation(norm)
-        folded = (kernel * scale[:, None])[order].astype(np.float32)
+        folded = _gather(kernel * scale[:, None], order).astype(np.float32)
         # fsum rounds once, whatever the order of the machine's vector units.
         offsets = [math.fsum(column) for column in (kernel * shift[:, None]).T.tolist()]
         bias = (self._weights[f"{name}/bias"].astype(np.float64) + np.array(offsets)).astype(np.float32)
@@ -182,8 +199,18 @@ class _Graph:
         return model
 
 
-def _channels(values: NDArray[np.float64] | NDArray[np.float32]) -> NDArray[np.float32]:
-    return values.astype(np.float32).reshape(1, -1, 1, 1)
+def _fill_blocks(*sizes: int) -> NDArray[np.intp]:
+    """Layers of these sizes after each other, each filled up to whole blocks: the number of each channel, or -1."""
+    parts, first = [], 0
+    for size in sizes:
+        parts += [np.arange(first, first + size), np.full(-size % _BLOCK, -1)]
+        first += size
+    return np.concatenate(parts)
+
+
+def _gather(values: NDArray[_Number], places: NDArray[np.intp]) -> NDArray[_Number]:
+    """The rows of these numbers; zeros for -1."""
+    return np.concatenate([values, np.zeros_like(values[:1])])[places]
 
 
 def _tensor_names() -> frozenset[str]:

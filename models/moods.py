@@ -1,7 +1,8 @@
 """Vectors in tag space and how well a track fits a mood (POLICY-MUSICNN: "Sound-alike vector", "Moods in tag space").
 
-Absolute tag scores of moods are tiny, so everything is relative to a frozen prior: the means and deviations of 188
-pieces of music, shipped as data. It never changes with the corpus, so neither do the vectors.
+Absolute tag scores of moods are tiny, so everything is relative. Stored vectors are relative to a frozen prior: the
+means and deviations of 188 pieces of music, shipped as data, so that they never change with the corpus. Scores in a
+large corpus are relative to that corpus.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from typing import cast
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from core.analysis import Tag, TaggerName, Vector
-from models.pack import read_tag_names
+from core.analysis import Space, Tag, TaggerName, Vector
+from core.feed import MoodQuery
+from models.catalogue import tag_names
 
 TAGGERS: tuple[TaggerName, ...] = ("msd", "mtt")
 _SCORE_FLOOR = 0.001  # inside the logit: a score of 0 must not become minus infinity
 _SPREAD_FLOOR = 0.1  # beside sigma: rare tags have hardly any spread
 _Z_LIMIT = 3.0
+_OWN_FROM, _OWN_ONLY = 50, 200  # tracks: the prior alone up to the first, the corpus alone from the second
 
 
 class _Spread(msgspec.Struct, frozen=True):
@@ -43,6 +47,14 @@ class Prior:
     logit_std: Vector
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TagSpread:
+    """What is usual in a corpus of tag vectors: f64 [100] each, in the prior's z-scores."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+
 @cache
 def load_prior() -> Prior:
     """The prior of the musicnn pack, read once."""
@@ -60,8 +72,7 @@ def load_prior() -> Prior:
 @cache
 def tag_positions() -> Mapping[str, int]:
     """`msd:ambient` -> position in a tag vector: 50 msd, then 50 mtt, each in its tagger's order."""
-    names = read_tag_names()
-    return {f"{tagger}:{name}": i for i, (tagger, name) in enumerate((t, n) for t in TAGGERS for n in names[t])}
+    return {f"{tagger}:{name}": i for i, (tagger, name) in enumerate((t, n) for t in TAGGERS for n in tag_names(t))}
 
 
 def tag_vector(tags: Sequence[Tag]) -> Vector:
@@ -93,9 +104,33 @@ def query_vector(tags: Mapping[str, float]) -> Vector:
     return cast("Vector", (query / length).astype(np.float32))
 
 
-def mood_score(tags: Mapping[str, float], vector: Vector) -> float:
-    """How well a track fits a mood: the query's inner product with its tag vector; 0 is as well as the prior's mean."""
-    return float(query_vector(tags) @ vector)
+def build_query(tags: Mapping[str, float]) -> MoodQuery:
+    """The same as a question to the tag space. Raises ValueError as above."""
+    query = query_vector(tags)
+    return MoodQuery(Space.MUSICNN_TAGS, query[np.newaxis], np.empty((0, len(query)), np.float32))
+
+
+def measure_spread(vectors: Vector) -> TagSpread:
+    """What is usual among tag vectors f32 [n, 100].
+
+    Up to 50 tracks that is the prior, from 200 on the corpus itself: (logit - mu) / (sigma + 0.1) with the corpus' own
+    mu and sigma in place of the prior's, as far as the clipping of stored vectors allows. Between the two it goes over
+    in a straight line, so that no track's score jumps when another one comes.
+    """
+    count = len(vectors)
+    own = min(1.0, max(0.0, (count - _OWN_FROM) / (_OWN_ONLY - _OWN_FROM)))
+    mean, std = np.zeros(vectors.shape[1]), np.ones(vectors.shape[1])
+    if own > 0:
+        floor = _SPREAD_FLOOR / (load_prior().logit_std + _SPREAD_FLOOR)
+        mean = own * vectors.mean(axis=0, dtype=np.float64)
+        std = (1 - own) + own * (vectors.std(axis=0, dtype=np.float64) + floor)
+    return TagSpread(mean, std)
+
+
+def score_tags(query: MoodQuery, vectors: Vector, spread: TagSpread) -> NDArray[np.float64]:
+    """How well each track of tag vectors f32 [n, 100] fits, in standard deviations: f64 [n]; 0 is as well as usual."""
+    adjusted = query.positive[0] / spread.std
+    return cast("NDArray[np.float64]", vectors @ adjusted - spread.mean @ adjusted)
 
 
 def sound_vector(msd_embedding: Vector, mtt_embedding: Vector) -> Vector:

@@ -1,62 +1,56 @@
-"""What a model pack is, where an installed one lies, and whether it is whole.
+"""Which packs are installed, whether they are whole, and which of them listen.
 
     $EARMARK_HOME (or the platform's user data folder for "earmark")
       models/musicnn/    msd.onnx  mtt.onnx  labels.json  LICENSE.md  manifest.json
+      models/effnet/     discogs-effnet-bsdynamic-1.onnx  ...  manifest.json
+      models/clap/       ...
 
 A pack appears there by one rename of a complete folder, so a folder without a manifest is not a pack.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
-from core.analysis import TaggerName
+from core.analysis import PackName, Space, generation_of
 from core.errors import Corrupt, Misconfigured
+from models.catalogue import Pack, get_pack, read_catalogue, tag_names
+
+__all__ = [
+    "MANIFEST",
+    "PACK_NAMES",
+    "Consent",
+    "InstalledFile",
+    "InstalledPack",
+    "Manifest",
+    "PackSet",
+    "choose",
+    "consents",
+    "is_installed",
+    "pack_folder",
+    "read_manifest",
+    "select",
+    "survey",
+    "tag_names",
+    "verify",
+]
 
 MANIFEST = "manifest.json"
+PACK_NAMES: tuple[PackName, ...] = get_args(PackName)
 
 
-@dataclass(frozen=True, slots=True)
-class Wheel:
-    """The Python wheel that a pack is made from, as any package index serves it."""
+class Consent(msgspec.Struct, frozen=True):
+    """That the operator accepted a licence: which (Pack.licence), when (RFC 3339), told by which Earmark."""
 
-    requirement: str
-    filename: str
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pack:
-    """A declared pack: what it is, under which terms, what it is made from and which files it installs."""
-
-    name: str
     licence: str
-    gives: str
-    wheel: Wheel
-    files: tuple[str, ...]
-
-
-MUSICNN = Pack(
-    name="musicnn",
-    licence="ISC",
-    gives="50 MSD and 50 MTT tags, a sound-alike vector and tag-space moods",
-    wheel=Wheel(
-        requirement="musicnn==0.1.0",
-        filename="musicnn-0.1.0-py3-none-any.whl",
-        size_bytes=29_292_476,
-        sha256="f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa",
-    ),
-    files=("LICENSE.md", "labels.json", "msd.onnx", "mtt.onnx"),
-)
-PACKS: Mapping[str, Pack] = {MUSICNN.name: MUSICNN}
+    accepted: str
+    earmark: str
 
 
 class InstalledFile(msgspec.Struct, frozen=True):
@@ -67,11 +61,12 @@ class InstalledFile(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What `pull` wrote. `made_from` is the SHA-256 of the wheel."""
+    """What `pull` wrote. `made_from` is that of the declaration it followed."""
 
     pack: str
     made_from: str
     files: dict[str, InstalledFile]
+    consent: Consent | None = None
 
     @property
     def pack_hash(self) -> str:
@@ -88,17 +83,67 @@ class InstalledPack:
     folder: Path
     pack_hash: str
     size_bytes: int
+    consent: Consent | None
+    left_out: tuple[str, ...]  # optional files that could not be had
 
 
-def get_pack(name: str) -> Pack:
-    """The declared pack. Raises Misconfigured with the nearest name."""
-    if pack := PACKS.get(name):
-        return pack
-    near = difflib.get_close_matches(name, PACKS, n=1)
-    raise Misconfigured(
-        "listening.pack",
-        f"no pack is called {name!r}; {'did you mean' if near else 'there is'} {(near or sorted(PACKS))[0]!r}",
-    )
+@dataclass(frozen=True, slots=True)
+class PackSet:
+    """The packs that listen, whole, in the order musicnn, effnet, clap; and which of them does what."""
+
+    installed: tuple[InstalledPack, ...]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Pack name -> hash, as an analysis carries them."""
+        return {one.pack.name: one.pack_hash for one in self.installed}
+
+    @property
+    def folders(self) -> dict[PackName, Path]:
+        """Where each pack's files are."""
+        return {one.pack.name: one.folder for one in self.installed}
+
+    @property
+    def generation(self) -> str:
+        """What tells this set's analyses from others."""
+        return generation_of(self.hashes)
+
+    @property
+    def genres(self) -> PackName:
+        """The pack whose tags become labels."""
+        return "effnet" if "effnet" in self.hashes else "musicnn"
+
+    @property
+    def sound(self) -> Space:
+        """The space of sound-alikes."""
+        return Space.EFFNET_SOUND if "effnet" in self.hashes else Space.MUSICNN_SOUND
+
+    @property
+    def moods(self) -> Space:
+        """The space that moods are asked in."""
+        return Space.CLAP if "clap" in self.hashes else Space.MUSICNN_TAGS
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """Every space that these packs fill; `sound` and `moods` are two of them."""
+        return tuple(space for one in self.installed for space in one.pack.spaces)
+
+
+def choose(wanted: Collection[PackName], installed: Collection[PackName]) -> tuple[PackName, ...]:
+    """The packs that listen: those wanted, or all installed ones when nothing in particular is wanted.
+
+    musicnn joins unless effnet and clap together replace all that it gives; then it listens only if it is asked to.
+    """
+    names = set(wanted or installed)
+    if "musicnn" not in wanted:
+        names = names - {"musicnn"} if {"effnet", "clap"} <= names else names | {"musicnn"}
+    return tuple(name for name in PACK_NAMES if name in names)
+
+
+def select(home: Path, wanted: Sequence[PackName] = (), *, catalogue: Path | None = None) -> PackSet:
+    """Verify the packs that listen, some 10 to 200 ms. Raises Misconfigured (with the remedy) and Corrupt."""
+    installed = [name for name in read_catalogue(catalogue) if is_installed(home, name)]
+    return PackSet(tuple(verify(home, name, catalogue=catalogue) for name in choose(wanted, installed)))
 
 
 def pack_folder(home: Path, name: str) -> Path:
@@ -111,39 +156,60 @@ def is_installed(home: Path, name: str) -> bool:
     return (pack_folder(home, name) / MANIFEST).is_file()
 
 
-def verify(home: Path, name: str) -> InstalledPack:
-    """Hash every file of an installed pack, some 10 ms. Raises Misconfigured (not installed), Corrupt (not whole)."""
-    pack = get_pack(name)
-    folder = pack_folder(home, name)
-    if not is_installed(home, name):
-        raise Misconfigured(
-            "listening.pack", f"the pack {name!r} is not installed in {folder}; run: earmark models pull {name}"
-        )
+def read_manifest(home: Path, name: str) -> Manifest | None:
+    """What is said to be installed; None when nothing is or when it cannot be read."""
     try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-        found = survey(folder, pack)
-    except (OSError, msgspec.DecodeError) as error:
-        raise Corrupt(f"{folder}: {error}; run: earmark models pull {name}") from error
-    if manifest.pack != name or manifest.made_from != pack.wheel.sha256 or manifest.files != found.files:
-        changed = [file for file in pack.files if manifest.files.get(file) != found.files.get(file)]
-        what = (
-            f"changed since it was pulled ({', '.join(changed)})" if changed else "made by another version of Earmark"
+        return msgspec.json.decode((pack_folder(home, name) / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def verify(home: Path, name: str, *, catalogue: Path | None = None) -> InstalledPack:
+    """Hash every file of an installed pack. Raises Misconfigured (not installed, no consent), Corrupt (not whole)."""
+    pack = get_pack(name, catalogue)
+    folder = pack_folder(home, name)
+    remedy = f"run: earmark models pull {name}"
+    if not is_installed(home, name):
+        raise Misconfigured("listening.packs", f"the pack {name!r} is not installed in {folder}; {remedy}")
+    manifest = read_manifest(home, name)
+    if manifest is None or manifest.pack != name:
+        raise Corrupt(f"{folder}: its {MANIFEST} is damaged; {remedy}")
+    if manifest.made_from != pack.made_from:
+        raise Corrupt(f"{folder}: made from another declaration of the pack than this one; {remedy}")
+    try:
+        found = survey(folder)
+    except OSError as error:
+        raise Corrupt(f"{folder}: {error}; {remedy}") from error
+    if found != manifest.files:
+        changed = sorted(
+            file for file in found.keys() | manifest.files.keys() if found.get(file) != manifest.files.get(file)
         )
-        raise Corrupt(f"{folder}: {what}; run: earmark models pull {name}")
-    return InstalledPack(pack, folder, manifest.pack_hash, sum(file.size for file in manifest.files.values()))
+        raise Corrupt(f"{folder}: changed since it was pulled ({', '.join(changed)}); {remedy}")
+    if not consents(pack, manifest.consent):
+        raise Misconfigured(
+            "listening.packs", f"nobody accepted the licence of {name!r} ({pack.licence}); {remedy} --accept-license"
+        )
+    return InstalledPack(
+        pack,
+        folder,
+        manifest.pack_hash,
+        sum(file.size for file in found.values()),
+        manifest.consent,
+        tuple(file.path for file in pack.files if file.optional and file.path not in found),
+    )
 
 
-def survey(folder: Path, pack: Pack) -> Manifest:
-    """The manifest that the files of a folder deserve. Raises OSError when one is missing."""
+def consents(pack: Pack, consent: Consent | None) -> bool:
+    """Whether the pack may be used: its licence needs no consent, or this is one to it."""
+    return not pack.consent or (consent is not None and consent.licence == pack.licence)
+
+
+def survey(folder: Path) -> Mapping[str, InstalledFile]:
+    """The files that lie in a folder, hashed; the manifest and hidden files do not count. Raises OSError."""
     described = {}
-    for name in pack.files:
-        content = (folder / name).read_bytes()
-        described[name] = InstalledFile(len(content), hashlib.sha256(content).hexdigest())
-    return Manifest(pack.name, pack.wheel.sha256, described)
-
-
-@cache
-def read_tag_names() -> Mapping[TaggerName, tuple[str, ...]]:
-    """Tag names of both musicnn taggers in output order, as the wheel's configuration has them (checked by `pull`)."""
-    source = Path(__file__).with_name("musicnn_labels.json").read_bytes()
-    return msgspec.json.decode(source, type=dict[TaggerName, tuple[str, ...]])
+    for path in sorted(folder.iterdir()):
+        if path.name == MANIFEST or path.name.startswith("."):
+            continue
+        with path.open("rb") as stream:
+            described[path.name] = InstalledFile(path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
+    return described

@@ -1,157 +1,184 @@
-"""Brings a model pack onto this machine: fetch the wheel, verify it, convert it, install it by one rename.
+"""Brings a model pack onto this machine: get its files, verify them, convert them, install them by one rename.
 
-The wheel comes through the person's own pip, so that their index, proxy and certificates hold; no host is named here.
-Whatever fails, nothing half-made stays behind: all work happens in a folder beside the target that is always removed.
+Whatever fails, nothing half-made is usable: all work happens in a workshop folder beside the pack. Only verified files
+and unfinished downloads stay there, so that the next pull goes on where this one stopped.
 """
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Sequence
+import errno
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from core.errors import AppError, Corrupt, Misconfigured, Unreachable
+from core.errors import AppError, Corrupt, DiskFull, Misconfigured
+from models.catalogue import Pack, get_pack
+from models.download import Advance, Fetcher, Patience
 from models.pack import (
     MANIFEST,
+    Consent,
     InstalledPack,
-    Pack,
-    get_pack,
+    Manifest,
+    consents,
     is_installed,
     pack_folder,
-    read_tag_names,
+    read_manifest,
     survey,
     verify,
 )
+from models.shelf import locked, put, workshop_folder
+from models.sources import Sources, copy, is_whole
+from models.wheel import convert_wheel, run_converter
 
 Progress = Callable[[str], None]
 
-_PIP_DEADLINE_SECONDS = 900.0
-_CONVERT_DEADLINE_SECONDS = 300.0
+_SPARE_BYTES = 32 << 20  # for what is made of the downloads, and for the rest of the machine
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ROOM = "free some space, or set EARMARK_HOME to a folder on another disk"
 
 
-def pull(name: str, home: Path, *, source: Path | None = None, progress: Progress = lambda step: None) -> InstalledPack:
-    """Install a pack and return it; does nothing when it is installed and whole.
+def pull(
+    name: str,
+    home: Path,
+    *,
+    source: str | Path | None = None,
+    catalogue: Path | None = None,
+    consent: Consent | None = None,
+    progress: Progress = lambda step: None,
+    advance: Advance = lambda name, done, total: None,
+    patience: Patience | None = None,
+) -> InstalledPack:
+    """Install a pack and return it; does nothing when all of it is installed and whole.
 
-    `source` is a folder that holds the wheel; without it pip downloads. `progress` hears one short sentence a step.
-    Raises Unreachable (pip cannot get it), Misconfigured (no pip, wrong folder) and Corrupt (not the declared bytes).
+    `source` is a folder or the https address of a mirror, with the files in it or in a folder of the pack's name;
+    without it they come from their publishers, and a wheel through pip. `progress` hears one sentence a step,
+    `advance` the bytes. Raises Misconfigured (no consent, wrong folder, no pip), Unreachable (say it again and it goes
+    on), Corrupt (not the declared bytes) and DiskFull.
     """
-    pack = get_pack(name)
-    if is_installed(home, name):
+    pack = get_pack(name, catalogue)
+    if whole := _find_whole(pack, home, catalogue, lambda damage: None):
+        return whole
+    consent = _settle_consent(pack, home, consent)
+    with locked(home, name, lambda: progress(f"another process is changing {name}; waiting for it")):
+        if whole := _find_whole(pack, home, catalogue, progress):
+            return whole
+        workshop = workshop_folder(home, name)
         try:
-            return verify(home, name)
-        except Corrupt as damage:
-            progress(f"pulling again: {damage}")
-    target = pack_folder(home, name)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        workshop = tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise Misconfigured("EARMARK_HOME", f"cannot write to {target.parent} ({error.strerror})") from error
-    with workshop as work:
-        wheel = _find_wheel(pack, source) if source else _download_wheel(pack, Path(work), progress)
-        progress(f"verifying {wheel.name}")
-        _check_wheel(pack, wheel)
-        progress("converting to ONNX")
-        made = Path(work, "made")
-        made.mkdir()
-        _convert(wheel, made)
-        _check_labels(made)
-        (made / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(survey(made, pack))))
-        progress(f"installing into {target}")
-        _install(made, target, Path(work, "replaced"))
-    return verify(home, name)
-
-
-def _find_wheel(pack: Pack, source: Path) -> Path:
-    wheel = source / pack.wheel.filename
-    if not wheel.is_file():
-        raise Misconfigured("source", f"{source} holds no {pack.wheel.filename}")
-    return wheel
-
-
-def _download_wheel(pack: Pack, work: Path, progress: Progress) -> Path:
-    progress(f"downloading {pack.wheel.filename} ({pack.wheel.size_bytes / 1e6:.0f} MB) with pip")
-    arguments = [
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--no-binary=:none:",
-        "--disable-pip-version-check",
-        "--no-input",
-    ]
-    arguments += ["--progress-bar=off", "--dest", str(work), pack.wheel.requirement]
-    try:
-        answer = _run(arguments, _PIP_DEADLINE_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise Unreachable(f"pip did not download {pack.wheel.requirement} in {_PIP_DEADLINE_SECONDS:.0f} s") from error
-    wheel = work / pack.wheel.filename
-    if answer.returncode == 0 and wheel.is_file():
-        return wheel
-    if "No module named pip" in answer.stderr:
-        raise Misconfigured("pip", f"{sys.executable} has no pip; run: {sys.executable} -m ensurepip")
-    raise Unreachable(
-        f"pip could not download {pack.wheel.requirement}: {_tail(answer.stderr)}; check the package index of your pip "
-        f"settings, or get {pack.wheel.filename} elsewhere and give its folder as the source"
-    )
-
-
-def _check_wheel(pack: Pack, wheel: Path) -> None:
-    size = wheel.stat().st_size
-    if size != pack.wheel.size_bytes:
-        raise Corrupt(f"{wheel.name} has {size} bytes, expected {pack.wheel.size_bytes}")
-    with wheel.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != pack.wheel.sha256:
-        raise Corrupt(f"{wheel.name} has SHA-256 {found}, expected {pack.wheel.sha256}")
-
-
-def _convert(wheel: Path, made: Path) -> None:
-    try:
-        answer = _run(["-I", "-m", "models.convert", str(wheel.absolute()), str(made)], _CONVERT_DEADLINE_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise AppError("the conversion to ONNX did not end") from error
-    if answer.returncode != 0:
-        raise Corrupt(f"the conversion to ONNX failed: {_tail(answer.stderr)}")
-
-
-def _check_labels(made: Path) -> None:
-    """The names in the wheel are those that moods and policy were written for."""
-    declared = {tagger: list(names) for tagger, names in read_tag_names().items()}
-    if msgspec.json.decode((made / "labels.json").read_bytes()) != declared:
-        raise Corrupt("the wheel names other tags than expected")
-
-
-def _install(made: Path, target: Path, replaced: Path) -> None:
-    """Rename into place; what lay there (damaged) moves into the workshop and goes with it."""
-    if target.exists():
-        target.rename(replaced)
-    try:
-        made.rename(target)
-    except OSError:
-        # Someone else pulled the same pack at the same moment; `verify` will judge theirs.
-        if not target.exists():
+            with Fetcher(patience=patience, advance=advance) as fetcher:
+                made = _gather(Sources(pack, source, fetcher, progress), pack, home)
+            _convert(pack, workshop, made, progress)
+            manifest = Manifest(pack.name, pack.made_from, dict(survey(made)), consent)
+            (made / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+            progress(f"installing into {pack_folder(home, name)}")
+            put(made, home, name)
+        except BaseException as failure:
+            _tidy(workshop, pack)
+            if isinstance(failure, OSError):
+                raise _told(failure, workshop.parent) from failure
             raise
+        shutil.rmtree(workshop, ignore_errors=True)
+        return verify(home, name, catalogue=catalogue)
 
 
-def _run(arguments: Sequence[str], deadline_seconds: float) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *arguments]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-        timeout=deadline_seconds,
-        check=False,
+def needs_consent(pack: Pack, home: Path) -> bool:
+    """Whether a pull has to be given a consent: the licence wants one and none to it is on record."""
+    manifest = read_manifest(home, pack.name)
+    return not consents(pack, manifest.consent if manifest else None)
+
+
+def _settle_consent(pack: Pack, home: Path, consent: Consent | None) -> Consent | None:
+    """The consent to record: the installed pack's, or the given one. Raises Misconfigured."""
+    if not pack.consent:
+        return None
+    manifest = read_manifest(home, pack.name)
+    for given in (manifest.consent if manifest else None, consent):
+        if given is not None and consents(pack, given):
+            return given
+    raise Misconfigured(
+        "--accept-license",
+        f"{pack.name} is under {pack.licence}: read {' or '.join(licence.url for licence in pack.licences)}; "
+        f"if you accept it, run: earmark models pull {pack.name} --accept-license",
     )
 
 
-def _tail(stderr: str, lines: int = 3) -> str:
-    kept = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("WARNING: There was")]
-    return " / ".join(kept[-lines:])[-600:] or "no output"
+def _find_whole(pack: Pack, home: Path, catalogue: Path | None, progress: Progress) -> InstalledPack | None:
+    if not is_installed(home, pack.name):
+        return None
+    try:
+        installed = verify(home, pack.name, catalogue=catalogue)
+    except (Corrupt, Misconfigured) as damage:
+        progress(f"pulling again: {damage}")
+        return None
+    if installed.left_out:
+        progress(f"looking again for {', '.join(installed.left_out)}")
+        return None
+    return installed
+
+
+def _gather(sources: Sources, pack: Pack, home: Path) -> Path:
+    """A folder in the workshop with the pack's verified files."""
+    workshop = workshop_folder(home, pack.name)
+    made = workshop / "made"
+    made.mkdir(parents=True, exist_ok=True)
+    # What an earlier pull verified is used, and of a damaged or older pack whatever is still right.
+    for download in pack.downloads:
+        here = workshop / download.path
+        if is_whole(download, here):
+            continue
+        here.unlink(missing_ok=True)
+        for place in (made / download.path, pack_folder(home, pack.name) / download.path):
+            if is_whole(download, place):
+                copy(download, place, workshop)
+                break
+    shutil.rmtree(made)
+    made.mkdir()
+    _check_room(pack, workshop)
+    for download in pack.downloads:
+        if not (workshop / download.path).is_file():
+            sources.get(download, workshop)
+    for file in pack.files:
+        with suppress(FileNotFoundError):  # an optional one
+            (workshop / file.path).rename(made / file.path)
+    return made
+
+
+def _check_room(pack: Pack, workshop: Path) -> None:
+    there = sum(path.stat().st_size for path in workshop.iterdir() if path.is_file())
+    wanted = max(0, pack.download_bytes - there) + _SPARE_BYTES
+    free = shutil.disk_usage(workshop).free
+    if free < wanted:
+        room = f"{free / 1e6:.0f} MB left and {pack.name} takes {wanted / 1e6:.0f} MB more"
+        raise DiskFull(f"{workshop.parent} has {room}: {_ROOM}")
+
+
+def _convert(pack: Pack, workshop: Path, made: Path, progress: Progress) -> None:
+    if pack.wheel is not None:
+        progress("converting to ONNX")
+        convert_wheel(workshop / pack.wheel.path, made)
+    if pack.convert is not None:
+        progress(f"converting with {pack.convert}")
+        if said := run_converter(pack.convert, str(made.absolute())):
+            progress(said)
+
+
+def _tidy(workshop: Path, pack: Pack) -> None:
+    """After a failure: what the next pull can use stays, all else goes."""
+    if pack.wheel is not None:  # pip has its own cache
+        shutil.rmtree(workshop, ignore_errors=True)
+        return
+    for file in pack.files:
+        with suppress(OSError):
+            (workshop / "made" / file.path).rename(workshop / file.path)
+    shutil.rmtree(workshop / "made", ignore_errors=True)
+    with suppress(OSError):
+        workshop.rmdir()  # if empty
+
+
+def _told(error: OSError, folder: Path) -> AppError:
+    """What the disk says, as an error with a remedy."""
+    if error.errno in _NO_ROOM:
+        return DiskFull(f"{folder} has no room left: {_ROOM}")
+    return Misconfigured("EARMARK_HOME", f"cannot write to {folder} ({error.strerror})")

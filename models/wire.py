@@ -10,40 +10,67 @@ import struct
 
 import msgspec
 
+from core.analysis import Acoustics, TaggerName
+
 MAX_FRAME_BYTES = 256 * 1024
 LENGTH = struct.Struct(">I")
 
 
 class Listen(msgspec.Struct, tag="listen", frozen=True):
-    """Parent to child: analyse one local file."""
+    """Parent to a listening child: analyse the open file that comes with this frame (SCM_RIGHTS), from its start."""
 
-    path: bytes  # as the file system has it: names need not be text
     max_seconds: float
 
 
+class Embed(msgspec.Struct, tag="embed", frozen=True):
+    """Parent to a text child: where these texts lie in the space that audio and text share."""
+
+    texts: list[str]
+
+
+Request = Listen | Embed
+
+
 class Ready(msgspec.Struct, tag="ready", frozen=True):
-    """Child to parent, once: warm and confined."""
+    """Child to parent, once: warm, self-tested and confined."""
 
     pid: int
 
 
-class TaggerMeans(msgspec.Struct, frozen=True):
-    """One tagger's means over the patches of a track."""
+class Unfit(msgspec.Struct, tag="unfit", frozen=True):
+    """Child to parent instead of `Ready`: a pack failed its self-test."""
 
-    scores: list[float]  # [50], 0..1
-    embedding: list[float]  # [200]
+    pack: str
+    message: str
+
+
+class HeardSegment(msgspec.Struct, frozen=True):
+    """A stretch of a long track: the means of its patches, by tagger."""
+
+    start_seconds: float
+    end_seconds: float
+    scores: dict[TaggerName, list[float | None]]
 
 
 class Heard(msgspec.Struct, tag="heard", frozen=True):
-    """Child to parent: what listening yielded."""
+    """Child to parent: what listening yielded. Means over patches; scores 0..1 in the order of the pack's labels,
+    None for a head that is not installed."""
 
     container: str
     duration_seconds: float  # decoded
-    rms_dbfs: float
-    patches: int  # how many went through the taggers
-    msd: TaggerMeans
-    mtt: TaggerMeans
+    rms_dbfs: float  # of the 16 kHz mono signal
+    patches: int  # how many went through the genre tagger
+    scores: dict[TaggerName, list[float | None]]
+    embeddings: dict[str, list[float]]  # msd [200], mtt [200], effnet [1280], clap [512]: raw, not normalised
+    acoustics: Acoustics
+    segments: list[HeardSegment]
     warnings: list[str]
+
+
+class Embedded(msgspec.Struct, tag="embedded", frozen=True):
+    """Child to parent: one raw vector [512] a text."""
+
+    vectors: list[list[float]]
 
 
 class Refused(msgspec.Struct, tag="refused", frozen=True):
@@ -53,14 +80,14 @@ class Refused(msgspec.Struct, tag="refused", frozen=True):
     message: str
 
 
-Answer = Ready | Heard | Refused
+Answer = Ready | Unfit | Heard | Embedded | Refused
 
 
 class BadFrame(ValueError):
     """The other side does not speak this protocol."""
 
 
-def encode(message: Answer | Listen) -> bytes:
+def encode(message: Answer | Request) -> bytes:
     """One frame with its length."""
     body = msgspec.msgpack.encode(message)
     if len(body) > MAX_FRAME_BYTES:
@@ -85,9 +112,10 @@ def decode_answer(body: bytes) -> Answer:
     return answer
 
 
-def decode_request(body: bytes) -> Listen:
+def decode_request(body: bytes) -> Request:
     """What a parent asked. Raises BadFrame."""
     try:
-        return msgspec.msgpack.decode(body, type=Listen)
+        request: Request = msgspec.msgpack.decode(body, type=Request)
+        return request
     except msgspec.DecodeError as error:
         raise BadFrame(str(error)) from error

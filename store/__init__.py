@@ -4,10 +4,11 @@ Owns the database, its schema, every SQL statement, and the vector index that is
 transaction (`Tx`) or the snapshot (`Reader`); other rooms compose them, so what belongs together commits together.
 
 Defends: numbers that others follow are gapless and never visible out of order; a verdict settles only if it is the one
-that was published; a cursor never gets ahead of the work it stands for; one process writes.
+that was published; at most one generation serves; a cursor never gets ahead of the work it stands for; one process
+writes.
 """
 
-from store import analyses, cursors, jobs, labels, links, sequence, tracks
+from store import analyses, cursors, generations, jobs, labels, links, sequence, tracks
 from store.bell import Bell
 from store.engine import Reader, Tx
 from store.store import Store
@@ -19,6 +20,7 @@ __all__ = [
     "Tx",
     "analyses",
     "cursors",
+    "generations",
     "jobs",
     "labels",
     "links",

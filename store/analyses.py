@@ -1,15 +1,16 @@
-"""What listening yielded, by audio and pack, and the log of vectors that indexes follow."""
+"""What listening yielded, by audio and generation, and the log of vectors that indexes follow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import orjson
 
-from core.analysis import Analysis, Space, Tag, Vector
+from core.analysis import Acoustics, Analysis, Segment, Space, Tag, TaggerName, Vector
 from store import sequence
 from store.engine import Reader, Tx
 
@@ -18,7 +19,7 @@ SILENCE_DBFS = -200.0  # how minus infinity is stored: JSON has no infinity
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorRow:
-    """One row of the vector log. `vector` None: the track has none in this space any more."""
+    """One row of a generation's vector log. `vector` None: the track has none in this space any more."""
 
     seq: int
     track_id: int
@@ -27,20 +28,22 @@ class VectorRow:
 
 
 async def put(tx: Tx, audio_key: str, analysis: Analysis, *, now_us: int) -> None:
-    """Keep an analysis in place of an older one of this audio and pack. Raises ValueError on non-finite vectors."""
+    """Keep an analysis in place of an older one of its generation. Raises ValueError on non-finite vectors."""
     body: dict[str, Any] = {
-        "pack": analysis.pack,
+        "packs": dict(analysis.packs),
         "duration_seconds": analysis.duration_seconds,
         "rms_dbfs": max(analysis.rms_dbfs, SILENCE_DBFS),
-        "tags": [(tag.name, tag.model, tag.score) for tag in analysis.tags],
+        "tags": _plain(analysis.tags),
         "spaces": [(space.value, int(vector.size)) for space, vector in analysis.vectors.items()],
+        "acoustics": analysis.acoustics and _plain_acoustics(analysis.acoustics),
+        "segments": [(one.start_seconds, one.end_seconds, _plain(one.tags)) for one in analysis.segments],
         "warnings": analysis.warnings,
         "container": analysis.container,
     }
     await tx.run(
         "analyses.put",
         audio_key=audio_key,
-        pack_hash=analysis.pack_hash,
+        generation=analysis.generation,
         duration_seconds=analysis.duration_seconds,
         body=orjson.dumps(body).decode(),
         vectors=b"".join(_vector_bytes(vector) for vector in analysis.vectors.values()),
@@ -48,27 +51,16 @@ async def put(tx: Tx, audio_key: str, analysis: Analysis, *, now_us: int) -> Non
     )
 
 
-async def get(r: Reader, audio_key: str, pack_hash: str) -> Analysis | None:
-    """The analysis of this audio by exactly this pack."""
-    row = await r.row("analyses.get", audio_key=audio_key, pack_hash=pack_hash)
-    if row is None:
-        return None
-    body = orjson.loads(row[0])
-    vectors: dict[Space, Vector] = {}
-    offset = 0
-    for space, size in body["spaces"]:
-        vectors[Space(space)] = _vector_of(row[1][offset : offset + 4 * size])
-        offset += 4 * size
-    return Analysis(
-        pack=body["pack"],
-        pack_hash=pack_hash,
-        duration_seconds=body["duration_seconds"],
-        rms_dbfs=body["rms_dbfs"],
-        tags=tuple(Tag(*tag) for tag in body["tags"]),
-        vectors=vectors,
-        warnings=tuple(body["warnings"]),
-        container=body["container"],
-    )
+async def get(r: Reader, audio_key: str, generation: str) -> Analysis | None:
+    """The analysis of this audio in exactly this generation."""
+    row = await r.row("analyses.get", audio_key=audio_key, generation=generation)
+    return None if row is None else _analysis(generation, *row)
+
+
+async def shown(r: Reader, audio_key: str) -> Analysis | None:
+    """What to tell people of this audio: the analysis of the generation that serves, else the newest one."""
+    row = await r.row("analyses.shown", audio_key=audio_key)
+    return None if row is None else _analysis(*row)
 
 
 async def note_crash(tx: Tx, audio_key: str, *, now_us: int) -> int:
@@ -77,42 +69,81 @@ async def note_crash(tx: Tx, audio_key: str, *, now_us: int) -> int:
     return crashes
 
 
-async def put_vectors(tx: Tx, track_id: int, pack_hash: str, vectors: Mapping[Space, Vector]) -> None:
-    """Make these the vectors of a track; spaces not named stay. What is the same already gets no new number.
-
-    Rings "vector". Raises ValueError on non-finite values: no index could rank them.
+async def put_vectors(tx: Tx, track_id: int, generation: str, vectors: Mapping[Space, Vector]) -> None:
+    """Make these the vectors of a track in a generation; spaces not named stay. What is the same already gets no new
+    number. Rings "vector". Raises ValueError on non-finite values: no index could rank them.
     """
-    wanted = {space.value: _vector_bytes(vector) for space, vector in vectors.items()}
-    stored = {space: (pack, data) for space, pack, data in await tx.rows("analyses.vectors_of", track_id=track_id)}
-    changed = {space: data for space, data in wanted.items() if stored.get(space) != (pack_hash, data)}
-    await _log_vectors(tx, track_id, {space: (pack_hash, data) for space, data in changed.items()})
+    wanted = {(generation, space.value): _vector_bytes(vector) for space, vector in vectors.items()}
+    stored = await _vectors_of(tx, track_id)
+    await _log_vectors(tx, track_id, {key: data for key, data in wanted.items() if stored.get(key) != data})
 
 
-async def drop_vectors(tx: Tx, track_id: int) -> None:
-    """Have every follower remove the track. Rings "vector"."""
-    stored = await tx.rows("analyses.vectors_of", track_id=track_id)
-    await _log_vectors(tx, track_id, {space: (pack, None) for space, pack, data in stored if data is not None})
+async def drop_vectors(tx: Tx, track_id: int, generation: str | None = None) -> None:
+    """Have every follower remove the track, or only those of one generation. Rings "vector"."""
+    stored = await _vectors_of(tx, track_id)
+    gone = [key for key, data in stored.items() if data is not None and generation in (None, key[0])]
+    await _log_vectors(tx, track_id, dict.fromkeys(gone))
 
 
-async def vector_log(r: Reader, *, after_seq: int, limit: int) -> list[VectorRow]:
-    """The changes after a number, in order, at most `limit`."""
-    rows = await r.rows("analyses.vector_log", after_seq=after_seq, limit=limit)
+async def vector_log(r: Reader, generation: str, *, after_seq: int, limit: int) -> list[VectorRow]:
+    """The changes of a generation after a number, in order, at most `limit`."""
+    rows = await r.rows("analyses.vector_log", generation=generation, after_seq=after_seq, limit=limit)
     return [
         VectorRow(seq, track_id, Space(space), None if data is None else _vector_of(data))
         for seq, track_id, space, data in rows
     ]
 
 
-async def _log_vectors(tx: Tx, track_id: int, changed: Mapping[str, tuple[str, bytes | None]]) -> None:
+async def _vectors_of(r: Reader, track_id: int) -> dict[tuple[str, str], bytes | None]:
+    rows = await r.rows("analyses.vectors_of", track_id=track_id)
+    return {(generation, space): data for generation, space, data in rows}
+
+
+async def _log_vectors(tx: Tx, track_id: int, changed: Mapping[tuple[str, str], bytes | None]) -> None:
+    """`changed`: (generation, space) -> the bytes, None for gone."""
     if not changed:
         return
     first = await sequence.take(tx, "vector", len(changed))
     rows = [
-        {"track_id": track_id, "space": space, "seq": first + place, "pack_hash": pack_hash, "bytes": data}
-        for place, (space, (pack_hash, data)) in enumerate(changed.items())
+        {"track_id": track_id, "generation": generation, "space": space, "seq": first + place, "bytes": data}
+        for place, ((generation, space), data) in enumerate(changed.items())
     ]
     await tx.run_many("analyses.put_vector", rows)
     tx.ring("vector")
+
+
+def _analysis(generation: str, text: str, data: bytes) -> Analysis:
+    body = orjson.loads(text)
+    vectors: dict[Space, Vector] = {}
+    offset = 0
+    for space, size in body["spaces"]:
+        vectors[Space(space)] = _vector_of(data[offset : offset + 4 * size])
+        offset += 4 * size
+    acoustics = body.get("acoustics")
+    return Analysis(
+        # Migration 0002 named the generation of an older analysis after the hash of its one pack.
+        packs=body["packs"] if "packs" in body else {body["pack"]: generation},
+        duration_seconds=body["duration_seconds"],
+        rms_dbfs=body["rms_dbfs"],
+        tags=_tags(body["tags"]),
+        vectors=vectors,
+        acoustics=acoustics and Acoustics(**(acoustics | {"peaks": b64decode(acoustics["peaks"])})),
+        segments=tuple(Segment(start, end, _tags(tags)) for start, end, tags in body.get("segments", ())),
+        warnings=tuple(body["warnings"]),
+        container=body["container"],
+    )
+
+
+def _plain(tags: Iterable[Tag]) -> list[tuple[str, str, float]]:
+    return [(tag.name, tag.model, tag.score) for tag in tags]
+
+
+def _tags(rows: Iterable[tuple[str, TaggerName, float]]) -> tuple[Tag, ...]:
+    return tuple(Tag(*row) for row in rows)
+
+
+def _plain_acoustics(acoustics: Acoustics) -> dict[str, Any]:
+    return asdict(acoustics) | {"peaks": b64encode(acoustics.peaks).decode()}
 
 
 def _vector_bytes(vector: Vector) -> bytes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,40 +20,48 @@ import orjson
 from usearch.index import Index
 
 from core.analysis import Space, Vector
-from store import analyses, sequence
+from store import analyses, generations, sequence
 from store.analyses import VectorRow
 from store.store import Store
 
 EXACT_BELOW = 20_000  # up to here comparing with every vector is quick enough, and right (PERFORMANCE, traps)
 _BATCH = 256  # rows applied while searches wait: some tens of milliseconds
-_FORMAT = 1
+_BATCH_OF_PRODUCTS = 4096  # vectors copied at a time: 8 MB
+_FORMAT = 2
+_FOLDER_CHARACTERS = 16  # of a generation's name, enough to tell its checkpoint's folder from others
 _MANIFEST = "manifest.json"
 
 
 class VectorIndex:
-    """One usearch index a space, by inner product. Searches may run in any thread while the log is followed."""
+    """One usearch index a space of one generation, by inner product. Searches may run in any thread while the log is
+    followed.
+    """
 
-    def __init__(self, store: Store, folder: Path, spaces: Mapping[Space, int]) -> None:
+    def __init__(self, store: Store, folder: Path, spaces: Mapping[Space, int], generation: str) -> None:
         self._store = store
-        self._folder = folder
+        self._folder = folder / generation[:_FOLDER_CHARACTERS]
+        self._generation = generation
         self._dimensions = dict(spaces)
         self._indexes = {space: _empty(size) for space, size in spaces.items()}
         self._watermark = 0  # the newest row of the log that is applied
-        self._identity = ""  # of the store that the log is of
+        self._identity = ""  # of the log: the store, the generation and which of its lives
         self._following = asyncio.Lock()
         self._guard = threading.Lock()  # between searches and changes
 
     @classmethod
-    async def open(cls, store: Store, folder: Path, *, spaces: Mapping[Space, int]) -> VectorIndex:
-        """An index that has caught up with the log, `spaces` giving the length of the vectors of each.
+    async def open(cls, store: Store, folder: Path, *, spaces: Mapping[Space, int], generation: str) -> VectorIndex:
+        """An index that has caught up with a generation's log, `spaces` giving the length of the vectors of each.
 
-        Starts from the checkpoint in `folder` if it is whole, of this store and of these spaces, else from nothing.
+        Starts from the generation's checkpoint in `folder` if it is whole, of this store, of the same life of the
+        generation (it may have been deleted and come back) and of these spaces, else from nothing.
         """
-        index = cls(store, folder, spaces)
+        index = cls(store, folder, spaces, generation)
         async with store.read() as r:
-            index._identity = await sequence.identity(r)
+            known = await generations.get(r, generation)
+            life = known.started_us if known is not None else 0
+            index._identity = f"{await sequence.identity(r)}/{generation}/{life}"
             newest = await sequence.newest(r, "vector")
-        restored = await asyncio.to_thread(_load, folder, index._identity, index._dimensions)
+        restored = await asyncio.to_thread(_load, index._folder, index._identity, index._dimensions)
         if restored is not None and restored[0] <= newest:
             index._watermark, index._indexes = restored
         await index.follow()
@@ -64,7 +73,7 @@ class VectorIndex:
         async with self._following:
             while True:
                 async with self._store.read() as r:
-                    rows = await analyses.vector_log(r, after_seq=self._watermark, limit=_BATCH)
+                    rows = await analyses.vector_log(r, self._generation, after_seq=self._watermark, limit=_BATCH)
                 if not rows:
                     return applied
                 await asyncio.to_thread(self._apply, rows)
@@ -93,6 +102,25 @@ class VectorIndex:
             index = self._indexes[space]
             keys = index.keys if track_ids is None else dict.fromkeys(track_ids)
             return _products(index, np.fromiter(keys, dtype=np.uint64), query)
+
+    def products(self, space: Space, queries: Vector, track_ids: Sequence[int]) -> tuple[list[int], Vector]:
+        """Exact inner products with several queries at once: the tracks that have a vector, f32 [those, queries].
+
+        `queries` is f32 [queries, length of the space's vectors]. However many tracks there are, few of their vectors
+        are copied at a time.
+        """
+        queries = np.stack([self._checked(space, query) for query in queries])
+        present: list[int] = []
+        rows: list[Vector] = [np.empty((0, len(queries)), np.float32)]
+        for at in range(0, len(track_ids), _BATCH_OF_PRODUCTS):
+            keys = np.array(track_ids[at : at + _BATCH_OF_PRODUCTS], dtype=np.uint64)
+            with self._guard:
+                vectors: Any = self._indexes[space].get(keys)
+            found = [(int(key), vector) for key, vector in zip(keys, vectors, strict=True) if vector is not None]
+            if found:
+                present += [key for key, _ in found]
+                rows.append(np.stack([vector for _, vector in found]) @ queries.T)
+        return present, np.concatenate(rows)
 
     def size(self, space: Space) -> int:
         """How many tracks have a vector in this space."""
@@ -145,6 +173,14 @@ class VectorIndex:
         for path in self._folder.iterdir():
             if path.suffix in (".usearch", ".part") and path.name not in current:
                 path.unlink()
+
+
+def sweep_checkpoints(folder: Path, keep: Collection[str]) -> None:
+    """Delete what lies in an index folder and is not the checkpoint of one of these generations."""
+    names = {generation[:_FOLDER_CHARACTERS] for generation in keep}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in names:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _empty(dimensions: int) -> Index:

@@ -30,12 +30,21 @@ class StoredVerdict:
     pending: bool
     verdict: Verdict
     updated_us: int
+    audio_key: str | None = None  # what it was decided on, if anything was heard for it
+    generation: str | None = None  # of the analysis that it was decided on
 
 
-async def put_verdict(tx: Tx, uri: str, verdict: Verdict, *, now_us: int) -> None:
-    """What ought to be live on a subject from now on. The stored verdict again changes nothing. Rings "verdict"."""
+async def put_verdict(
+    tx: Tx, uri: str, verdict: Verdict, *, now_us: int, audio_key: str | None = None, generation: str | None = None
+) -> None:
+    """What ought to be live on a subject from now on, and the analysis that says so, if one does.
+
+    The stored verdict again, even on other grounds, is no news. Rings "verdict".
+    """
     stored = await get_verdict(tx, uri)
     if stored is not None and stored.verdict == verdict:
+        if (stored.audio_key, stored.generation) != (audio_key, generation):
+            await tx.run("labels.note_basis", uri=uri, audio_key=audio_key, generation=generation)
         return
     await tx.run(
         "labels.put_verdict",
@@ -46,6 +55,8 @@ async def put_verdict(tx: Tx, uri: str, verdict: Verdict, *, now_us: int) -> Non
         genres=orjson.dumps([(genre.identifier, genre.display, genre.score) for genre in verdict.genres]).decode(),
         notes=orjson.dumps(verdict.notes).decode(),
         rankable=int(verdict.rankable),
+        audio_key=audio_key,
+        generation=generation,
         now_us=now_us,
     )
     tx.ring("verdict")
@@ -177,7 +188,7 @@ def _key_columns(key: tuple[str, str, str, str]) -> dict[str, str]:
 
 
 def _stored_verdict(row: Row) -> StoredVerdict:
-    uri, version, is_pending, status, labels, reason, genres, notes, rankable, updated_us = row
+    uri, version, is_pending, status, labels, reason, genres, notes, rankable, updated_us, audio_key, generation = row
     verdict = Verdict(
         status=VerdictStatus(status),
         labels=tuple(orjson.loads(labels)),
@@ -186,7 +197,7 @@ def _stored_verdict(row: Row) -> StoredVerdict:
         notes=tuple(orjson.loads(notes)),
         rankable=bool(rankable),
     )
-    return StoredVerdict(uri, version, bool(is_pending), verdict, updated_us)
+    return StoredVerdict(uri, version, bool(is_pending), verdict, updated_us, audio_key, generation)
 
 
 def _numbered_label(row: Row) -> NumberedLabel:

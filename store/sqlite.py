@@ -170,10 +170,28 @@ class SqliteEngine:
             raise RuntimeError(f"the store {self._path} is closed")
 
 
+def is_locked(path: Path) -> bool:
+    """Whether some process has the database open to write."""
+    try:
+        descriptor = os.open(_lock_path(path), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
 def _lock(path: Path, stack: AsyncExitStack) -> None:
     """Hold a lock file beside the database while the stack lives. The kernel frees it if the process dies."""
-    lock_path = path.with_name(path.name + ".lock")
-    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT, 0o600)
     stack.callback(os.close, descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,7 @@ from core.clock import Clock
 from store.bell import Bell
 from store.engine import Engine, Reader, Tx, load_statements
 from store.migrate import check_schema, migrate, packaged_migrations
-from store.sqlite import SqliteEngine
+from store.sqlite import SqliteEngine, is_locked
 
 
 class Store:
@@ -48,6 +48,11 @@ class Store:
         except BaseException:
             await engine.close()
             raise
+
+    @staticmethod
+    def is_in_use(path: Path) -> bool:
+        """Whether another process, or this one, has the file open to write."""
+        return is_locked(path)
 
     async def close(self) -> None:
         """Waits for the transaction under way. Idempotent."""

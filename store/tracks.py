@@ -141,6 +141,11 @@ async def of_account(r: Reader, did: str) -> list[StoredTrack]:
     return [_stored_track(row) for row in await r.rows("tracks.of_account", did=did)]
 
 
+async def of_audio(r: Reader, audio_key: str) -> list[StoredTrack]:
+    """All tracks whose records name this audio, in the order they were first seen."""
+    return [_stored_track(row) for row in await r.rows("tracks.of_audio", audio_key=audio_key)]
+
+
 async def rankable(r: Reader) -> list[RankableTrack]:
     """Everything that feeds may show, with links: two statements however many tracks there are.
 

@@ -14,8 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.config import Settings
+from core.taxonomy import Taxonomy
 from core.types import AtUri
 from earmark.report import track_report
+from earmark.telling import show_acoustics, show_genres, show_stretch
+from labeler.musicnn import TagMapping
+from labeler.policy import Policy
 from store import Store
 
 
@@ -44,18 +48,21 @@ def command(config_path: Path | None, uri: str, as_json: bool) -> None:
 
 
 async def _report(settings: Settings, uri: str) -> dict[str, Any] | None:
+    taxonomy = Taxonomy.load()
+    describe = Policy(taxonomy, TagMapping.load(taxonomy)).describe
     store = await Store.open_to_read(settings.database)
     try:
         async with store.read() as reader:
-            return await track_report(reader, uri, labeler_did=settings.labeler.did or settings.service_did)
+            labeler_did = settings.labeler.did or settings.service_did
+            return await track_report(reader, uri, labeler_did=labeler_did, describe=describe)
     finally:
         await store.close()
 
 
 def _print(report: dict[str, Any]) -> None:
-    job, verdict = report["job"] or {}, report["verdict"] or {}
+    job, verdict, analysis = report["job"] or {}, report["verdict"] or {}, report["analysis"] or {}
     waiting = f", next try {job['next_try']}" if job.get("next_try") else ""
-    genres = ", ".join(f"{genre['display']} {genre['score']:.2f}" for genre in verdict.get("genres", [])[:5])
+    stretches = [f"{show_stretch(one)} {show_genres(one['genres'])}" for one in analysis.get("segments", [])]
     labels = ", ".join(f"{'not ' if row['neg'] else ''}{row['val']} (seq {row['seq']})" for row in report["labels"])
     published = ""
     if verdict and verdict["labels"]:
@@ -68,7 +75,10 @@ def _print(report: dict[str, Any]) -> None:
         ("job", f"{job['state']}, attempt {job['attempt']}{waiting}" if job else "none"),
         ("verdict", f"{verdict['status']}{published}" if verdict else "none yet"),
         ("notes", "\n".join(verdict.get("notes", [])) or "none"),
-        ("genres heard", genres or "none"),
+        ("genres heard", show_genres(verdict.get("genres", [])[:5]) or "none"),
+        *([("over time", "\n".join(stretches))] if stretches else []),
+        ("sound", show_acoustics(analysis.get("acoustics")) or "not known"),
+        ("packs", ", ".join(analysis.get("packs", {})) or "none yet"),
         ("labels", labels or "none"),
         ("posts", "\n".join(report["posts"]) or "none"),
         ("first seen", report["first_seen"]),

@@ -1,12 +1,12 @@
-"""From a file to mono float blocks, streamed, whatever the file claims about itself."""
+"""From an open file to float blocks, streamed, whatever the file claims about itself."""
 
 from __future__ import annotations
 
-import stat
+import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import av
 import av.error
@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import NotAudio, TooLong, Truncated, Undecodable
+from models.child.block import Block, Samples, to_float
 from models.child.containers import Container, declared_seconds, ends_early, sniff
-
-Samples = NDArray[np.float32]
 
 _DEMUXERS = {
     Container.MP3: "mp3",
@@ -44,14 +43,26 @@ _LEAST_SHARE_LEFT = 0.5
 _SLACK_SECONDS, _SLACK_SHARE = 1.0, 0.02  # encoder padding and rounding that do not count as missing
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What frames must agree on to become one block."""
+
+    format: str
+    rate: int
+    layout: tuple[str, ...]
+
+
 class Decoder:
-    """One file on its way to samples. Use once: iterate `blocks`, then `judge_end`."""
+    """One file on its way to samples. Use once: iterate `blocks`, then `judge_end`.
+
+    The file comes open: this process may open none (models.child.sandbox), and libav is allowed none but this one.
+    """
 
     container: Container
     declared_seconds: float | None
 
-    def __init__(self, path: Path, *, max_seconds: float) -> None:
-        """Look at the file and open it. Raises NotAudio, Undecodable, Truncated, TooLong."""
+    def __init__(self, audio: BinaryIO, *, max_seconds: float) -> None:
+        """Look at a regular file; the caller closes it. Raises NotAudio, Undecodable, Truncated, TooLong."""
         self._max_seconds = max_seconds
         self._samples: Counter[int] = Counter()  # by sample rate, which may change on the way
         self._reached_seconds = 0.0  # by the container's clock, which goes on where sound is lost in the middle
@@ -59,20 +70,20 @@ class Decoder:
         self._damaged_packets = 0
         self._cleaned_samples = 0
         try:
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise NotAudio("not a regular file")
-            with path.open("rb") as stream:
-                container = sniff(stream)
-                if container is None:
-                    raise NotAudio("the bytes are no audio container that we read")
-                self.container = container
-                self.declared_seconds = declared_seconds(stream, container)
-                self._ends_early = ends_early(stream, container)
-                size = stream.seek(0, 2)
+            container = sniff(audio)
+            if container is None:
+                raise NotAudio("the bytes are no audio container that we read")
+            self.container = container
+            self.declared_seconds = declared_seconds(audio, container)
+            self._ends_early = ends_early(audio, container)
+            size = audio.seek(0, os.SEEK_END)
+            os.lseek(audio.fileno(), 0, os.SEEK_SET)
         except OSError as error:
             raise NotAudio(f"cannot be read ({error.strerror})") from error
-        self._libav = self._open(path)
+        self._libav = self._open(audio.fileno())
         self._stream = self._choose_stream()
+        self._start = self._stream.start_time or 0
+        self._tick = float(self._stream.time_base or 0.0)  # seconds; asked once, for libav's fractions are slow
         self._refuse_declared_too_long(size)
 
     @property
@@ -80,17 +91,19 @@ class Decoder:
         """Decoded so far."""
         return sum(count / rate for rate, count in self._samples.items())
 
-    def blocks(self) -> Iterator[tuple[int, Samples]]:
-        """(sample rate in Hz, mono f32 samples) in blocks of about a second. Raises TooLong past `max_seconds`."""
+    def blocks(self) -> Iterator[Block]:
+        """Everything, in blocks of about a second. Raises TooLong past `max_seconds`."""
         pending: list[NDArray[Any]] = []
-        kind: tuple[str, int, int] | None = None
+        kind: _Kind | None = None
         waiting = 0
         for frame in self._frames():
-            key = (frame.format.name, len(frame.layout.channels), frame.sample_rate)
-            if kind is not None and (key != kind or waiting >= kind[2]):
+            found = _Kind(
+                frame.format.name, frame.sample_rate, tuple(channel.name for channel in frame.layout.channels)
+            )
+            if kind is not None and (found != kind or waiting >= kind.rate):
                 yield self._finish(pending, kind)
                 pending, waiting = [], 0
-            kind = key
+            kind = found
             pending.append(frame.to_ndarray())
             waiting += frame.samples
         if kind is not None:
@@ -123,19 +136,19 @@ class Decoder:
         return warnings
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of libav's part."""
         self._libav.close()
 
-    def _open(self, path: Path) -> Any:
+    def _open(self, descriptor: int) -> Any:
         demuxer = _DEMUXERS[self.container]
         # libav must neither guess another demuxer nor follow a reference out of this file.
-        options = {"protocol_whitelist": "file", "format_whitelist": demuxer}
+        options = {"fd": str(descriptor), "protocol_whitelist": "fd", "format_whitelist": demuxer}
         if self.container is Container.MP4:
             options["format_whitelist"] = "mov,mp4,m4a,3gp,3g2,mj2"
         elif self.container is Container.MATROSKA:
             options["format_whitelist"] = "matroska,webm"
         try:
-            return av.open(f"file:{path}", format=demuxer, container_options=options, metadata_errors="replace")
+            return av.open("fd:", format=demuxer, container_options=options, metadata_errors="replace")
         except av.error.FFmpegError as error:
             if self._ends_early:
                 raise Truncated("the file ends before its header does") from error
@@ -188,48 +201,33 @@ class Decoder:
             else:
                 return
 
-    def _finish(self, pending: list[NDArray[Any]], kind: tuple[str, int, int]) -> tuple[int, Samples]:
-        name, channels, rate = kind
+    def _finish(self, pending: list[NDArray[Any]], kind: _Kind) -> Block:
         block = pending[0] if len(pending) == 1 else np.concatenate(pending, axis=1)
-        if not name.endswith("p"):
-            block = block.reshape(-1, channels).T
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is cleaned
-            mono = self._clean(_to_float(block).mean(axis=0, dtype=np.float32))
-        self._samples[rate] += len(mono)
+        if not kind.format.endswith("p"):
+            block = block.reshape(-1, len(kind.layout)).T
+        channels = self._clean(to_float(block))
+        self._samples[kind.rate] += channels.shape[1]
         if self.seconds > self._max_seconds:
             raise TooLong(f"more than {self._max_seconds:.0f} s")
-        return rate, mono
+        return Block(kind.rate, channels, kind.layout)
 
     def _note_position(self, frame: Any) -> None:
-        if frame.pts is None or not frame.time_base:
+        if frame.pts is None or self._tick == 0.0:
             return
-        start = float((frame.pts - (self._stream.start_time or 0)) * frame.time_base)
+        start = (frame.pts - self._start) * self._tick
         if start - self._reached_seconds > _GAP_SECONDS and self._reached_seconds:
             self._gaps += 1
         self._reached_seconds = start + frame.samples / frame.sample_rate
 
-    def _clean(self, mono: Samples) -> Samples:
+    def _clean(self, channels: Samples) -> Samples:
         # One pass over good audio: a NaN makes both comparisons false.
-        if mono.max(initial=0.0) <= _LOUDEST and mono.min(initial=0.0) >= -_LOUDEST:
-            return mono
-        wrong = ~(np.abs(mono) <= _LOUDEST)
-        self._cleaned_samples += int(wrong.sum())
-        return np.where(wrong, np.float32(0), mono)
+        if channels.max(initial=0.0) <= _LOUDEST and channels.min(initial=0.0) >= -_LOUDEST:
+            return channels
+        wrong = ~(np.abs(channels) <= _LOUDEST)
+        self._cleaned_samples += int(wrong.any(axis=0).sum())
+        return np.where(wrong, np.float32(0), channels)
 
 
 def silence_libav() -> None:
     """libav talks to stderr about every damaged packet; our warnings say it once."""
     av.logging.set_libav_level(_QUIET)
-
-
-def _to_float(block: NDArray[Any]) -> NDArray[Any]:
-    """Any libav sample type to floats of full scale 1.0."""
-    match block.dtype.kind:
-        case "u":
-            return (block.astype(np.float32) - np.float32(128)) * np.float32(1 / 128)
-        case "i":
-            scaled = block.astype(np.float32)  # 24 bits of precision, as our own arithmetic has
-            scaled *= np.float32(0.5 ** (8 * block.dtype.itemsize - 1))
-            return scaled
-        case _:
-            return block

@@ -1,67 +1,73 @@
-"""Chooses at most 40 evenly spaced patches of a stream whose length nobody knows yet, in bounded memory.
+"""Chooses evenly spaced patches of a stream whose length nobody knows yet, in bounded memory.
 
-A patch is 187 frames; patches lie end to end, and a trailing part is dropped. Kept are *samples*, so that no spectrum
-is computed of a patch that is thrown away: a reservoir holds every patch until it is full (160, some eight minutes,
-31 MB), then drops every second one and from there on keeps every 2nd, 4th, 8th. At the end 40 evenly spaced ones of the
-81 to 160 that a long file leaves are taken: off their ideal place by half their distance at most, by nothing up to
-eight minutes.
+A patch is a fixed number of frames, one begins every `hop` frames, and a trailing part is dropped. A reservoir holds
+every patch until it is full, then drops every second one and from there on keeps every 2nd, 4th, 8th. At the end the
+caller takes as many evenly spaced ones as it can afford: exactly those it would take of the whole stream as long as
+the reservoir never overflowed, otherwise off their ideal place by half their distance at most.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
-from models.child.decode import Samples
-from models.child.spectra import HOP, frame_count
+from models.child.spectra import BANDS, HOP, RATE, Spectrum
 
-FRAMES = 187
-MAX_PATCHES = 40
-_STEP = FRAMES * HOP  # samples from patch to patch
-_LEAD = HOP  # samples before the centre of a patch's first frame
-_RESERVOIR = 160
+
+class Patch(NamedTuple):
+    """Frames [n, 96] of the log-mel and the number of the first."""
+
+    start: int
+    spectrum: Spectrum
+
+    @property
+    def centre_seconds(self) -> float:
+        """Where its middle lies in the track."""
+        return (self.start + len(self.spectrum) / 2) * HOP / RATE
 
 
 class PatchReservoir:
-    """Feed 16 kHz blocks in order, then `finish`."""
+    """Feed log-mel frames in order, then `finish`."""
 
-    def __init__(self) -> None:
-        self.samples = 0
-        self._lead: Samples = np.zeros(_LEAD, np.float32)  # what precedes the patch that is being filled
-        self._parts: list[Samples] = []
-        self._filled = 0
+    def __init__(self, *, frames: int, hop: int, capacity: int) -> None:
+        """`capacity` patches at most are held, and at least half as many once it overflowed."""
+        self._frames, self._hop, self._capacity = frames, hop, capacity
+        self._waiting: Spectrum = np.empty((0, BANDS), np.float32)  # from the start of the patch that is not complete
         self._patch = 0  # its number
         self._stride = 1
-        self._kept: list[Samples] = []
+        self._kept: list[Patch] = []
 
-    def feed(self, block: Samples) -> None:
-        """Take samples; keeps copies of what it needs only."""
-        self.samples += len(block)
-        while self._filled + len(block) >= _STEP:
-            wanted = _STEP - self._filled
-            self._parts.append(block[:wanted])
-            self._complete(np.concatenate([self._lead, *self._parts]))
-            block = block[wanted:]
-            self._parts, self._filled = [], 0
-        self._parts.append(block)
-        self._filled += len(block)
+    def feed(self, spectrum: Spectrum) -> None:
+        """Take frames f32 [k, 96]; keeps copies of what it needs only."""
+        if not len(spectrum):
+            return
+        frames, at = np.concatenate([self._waiting, spectrum]), 0
+        while len(frames) - at >= self._frames:
+            self._offer(frames[at : at + self._frames])
+            at += self._hop
+        self._waiting = frames[at:].copy()
 
-    def finish(self) -> list[Samples]:
-        """f32 [48 128] samples of each chosen patch, in order of time; none when there is not one whole patch."""
-        if frame_count(self.samples) >= (self._patch + 1) * FRAMES:
-            # The last frames of a patch may reach beyond the end of the audio: zeros.
-            rest = np.zeros(_STEP - self._filled, np.float32)
-            self._complete(np.concatenate([self._lead, *self._parts, rest]))
-        if len(self._kept) <= MAX_PATCHES:
-            return self._kept
-        chosen = np.rint(np.linspace(0, len(self._kept) - 1, MAX_PATCHES)).astype(int)
-        return [self._kept[i] for i in chosen]
+    def finish(self, *, repeat_short: bool = False) -> list[Patch]:
+        """What was kept, in order of time; a stream shorter than one patch has none, or is repeated to fill one."""
+        if repeat_short and not self._patch and len(self._waiting):
+            times = -(-self._frames // len(self._waiting))
+            self._offer(np.tile(self._waiting, (times, 1))[: self._frames])
+        return self._kept
 
-    def _complete(self, patch: Samples) -> None:
-        self._lead = patch[-_LEAD:].copy()
+    def _offer(self, spectrum: Spectrum) -> None:
         if self._patch % self._stride == 0:
-            if len(self._kept) == _RESERVOIR:
+            if len(self._kept) == self._capacity:
                 self._kept = self._kept[::2]
                 self._stride *= 2
             if self._patch % self._stride == 0:
-                self._kept.append(patch)
+                self._kept.append(Patch(self._patch * self._hop, spectrum.copy()))
         self._patch += 1
+
+
+def choose_evenly(patches: Sequence[Patch], budget: int) -> list[Patch]:
+    """All of them, or `budget` from the first to the last in equal steps."""
+    if len(patches) <= budget:
+        return list(patches)
+    return [patches[i] for i in np.rint(np.linspace(0, len(patches) - 1, budget)).astype(int)]

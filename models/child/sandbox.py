@@ -7,20 +7,15 @@ import os
 import resource
 import signal
 import sys
+import sysconfig
 from pathlib import Path
-from typing import BinaryIO
+
+from models.child.landlock import give_up_files
 
 _HEADROOM_BYTES = 1 << 30  # beyond the warm process: libav's buffers for absurd but legal headers
 _OPEN_FILES = 64
 _NICENESS = 5
 _PR_SET_PDEATHSIG = 1
-
-
-def take_pipe() -> BinaryIO:
-    """Keep stdout for frames alone: from now on whatever prints to fd 1, in any language, lands on stderr."""
-    pipe = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return pipe
 
 
 def die_with_parent() -> None:
@@ -30,8 +25,12 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def confine() -> None:
-    """Set the limits. Called after the warm-up, when everything that needs files and memory is loaded."""
+def confine() -> bool:
+    """Set the limits and give up the file system; whether the kernel could do the latter.
+
+    Called after the warm-up, when everything that needs files and memory is loaded. What stays readable is Python and
+    our own code (something may be imported late): no key, no database, no audio but the file that a request brings.
+    """
     os.nice(_NICENESS)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)  # nothing of the audio is ever written
@@ -39,6 +38,9 @@ def confine() -> None:
     if sys.platform == "linux":  # macOS accepts the limit and ignores it
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + _HEADROOM_BYTES)
+    ours = Path(__file__).parents[2]
+    installed = (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return give_up_files([*installed, ours / "core", ours / "models"])
 
 
 def _limit(kind: int, value: int) -> None:

@@ -1,4 +1,4 @@
-"""The log-mel front end of musicnn (and of Essentia's TensorflowInputMusiCNN) in numpy.
+"""The log-mel front end of musicnn and effnet (that of Essentia's TensorflowInputMusiCNN) in numpy, streamed.
 
 16 kHz mono; frames of 512 samples every 256, frame i centred on sample 256 i with zeros beyond both ends; symmetric
 Hann, not normalised; power spectrum; 96 triangles from 0 to 8000 Hz on Slaney's mel scale, each of area one;
@@ -13,7 +13,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from models.child.chunks import Chunks
+from models.child.mel_filters import mel_filters
+
 RATE, FRAME, HOP, BANDS = 16_000, 512, 256, 96
+_CHUNK_FRAMES = 256  # 4 s: the matrix product is fast, and the stream costs half a megabyte
 
 Spectrum = NDArray[np.float32]
 
@@ -23,12 +27,31 @@ def frame_count(samples: int) -> int:
     return -(-samples // HOP) + 1
 
 
+class MelStream:
+    """Feed 16 kHz samples in order, then `finish`. Bit for bit the same frames however the samples are cut."""
+
+    def __init__(self) -> None:
+        # A matrix product may round a row differently in another company: frames are always made 256 at once.
+        self._chunks = Chunks(1, _CHUNK_FRAMES * HOP, HOP)
+
+    def feed(self, samples: NDArray[np.float32]) -> Spectrum:
+        """f32 [k, 96], the frames that are ready by now; k is a multiple of 256, mostly 0."""
+        ready = [log_mel(chunk[0]) for chunk in self._chunks.feed(samples[None])]
+        return np.concatenate(ready) if ready else np.empty((0, BANDS), np.float32)
+
+    def finish(self) -> Spectrum:
+        """f32 [k, 96], the frames that remain, 1 to 257: `frame_count` of all samples has come out then."""
+        chunk, count = self._chunks.finish()
+        silence = np.zeros(HOP, np.float32)
+        return log_mel(np.concatenate([chunk[0], silence])[: (frame_count(count) + 1) * HOP])
+
+
 def log_mel(padded: NDArray[np.float32]) -> Spectrum:
     """f32 [frames, 96] of samples that begin 256 before the centre of the first frame and end 256 after the last's."""
     frames = sliding_window_view(padded, FRAME)[::HOP] * _window()
     bins = np.fft.rfft(frames)
     power = bins.real**2 + bins.imag**2
-    bands = power @ _mel_filters()
+    bands = power @ _filters()
     np.multiply(bands, np.float32(10_000), out=bands)
     bands += np.float32(1)
     return np.log10(bands, out=bands)
@@ -40,26 +63,5 @@ def _window() -> NDArray[np.float32]:
 
 
 @cache
-def _mel_filters() -> NDArray[np.float32]:
-    """f32 [257, 96]: band k rises from edge k to k + 1 and falls to k + 2; peak 2 / (width in Hz)."""
-    edges = _mel_to_hz(np.linspace(0.0, _hz_to_mel(RATE / 2), BANDS + 2))
-    bins = np.arange(FRAME // 2 + 1) * (RATE / FRAME)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    rising = (bins[:, None] - low) / (centre - low)
-    falling = (high - bins[:, None]) / (high - centre)
-    triangles = np.maximum(0.0, np.minimum(rising, falling)) * (2.0 / (high - low))
-    return triangles.astype(np.float32)
-
-
-# Slaney's Auditory Toolbox: linear up to 1000 Hz (200/3 Hz a mel), logarithmic above (27 mels for a factor 6.4).
-_LINEAR_HZ, _KNEE_HZ = 200.0 / 3.0, 1000.0
-_KNEE_MEL = _KNEE_HZ / _LINEAR_HZ
-_LOG_STEP = float(np.log(6.4)) / 27.0
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz / _LINEAR_HZ if hz < _KNEE_HZ else _KNEE_MEL + float(np.log(hz / _KNEE_HZ)) / _LOG_STEP
-
-
-def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(mel < _KNEE_MEL, mel * _LINEAR_HZ, _KNEE_HZ * np.exp((mel - _KNEE_MEL) * _LOG_STEP))
+def _filters() -> NDArray[np.float32]:
+    return mel_filters(RATE, FRAME, BANDS, 0.0, RATE / 2)

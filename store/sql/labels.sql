@@ -1,18 +1,25 @@
 -- name: get_verdict(uri)^
-SELECT uri, version, pending, status, labels, reason, genres, notes, rankable, updated_us FROM verdict WHERE uri = :uri;
+SELECT uri, version, pending, status, labels, reason, genres, notes, rankable, updated_us, audio_key, generation
+FROM verdict WHERE uri = :uri;
 
--- name: put_verdict(uri, status, labels, reason, genres, notes, rankable, now_us)!
-INSERT INTO verdict (uri, version, pending, status, labels, reason, genres, notes, rankable, updated_us)
-VALUES (:uri, 1, 1, :status, :labels, :reason, :genres, :notes, :rankable, :now_us)
+-- name: put_verdict(uri, status, labels, reason, genres, notes, rankable, audio_key, generation, now_us)!
+INSERT INTO verdict (
+    uri, version, pending, status, labels, reason, genres, notes, rankable, audio_key, generation, updated_us
+) VALUES (:uri, 1, 1, :status, :labels, :reason, :genres, :notes, :rankable, :audio_key, :generation, :now_us)
 ON CONFLICT (uri) DO UPDATE SET
     version = verdict.version + 1, pending = 1, status = excluded.status, labels = excluded.labels,
     reason = excluded.reason, genres = excluded.genres, notes = excluded.notes, rankable = excluded.rankable,
-    updated_us = excluded.updated_us;
+    audio_key = excluded.audio_key, generation = excluded.generation, updated_us = excluded.updated_us;
+
+-- name: note_basis(uri, audio_key, generation)!
+-- The same verdict on other grounds: nothing for the publisher.
+UPDATE verdict SET audio_key = :audio_key, generation = :generation WHERE uri = :uri;
 
 -- name: pending(limit)
 -- Pure retractions first: they must not wait behind a backfill. Then oldest first. Nothing new is said of the tracks of
 -- accounts that are away (P151): that waits until they are back.
-SELECT uri, version, pending, status, labels, reason, genres, notes, rankable, updated_us FROM verdict
+SELECT uri, version, pending, status, labels, reason, genres, notes, rankable, updated_us, audio_key, generation
+FROM verdict
 WHERE pending = 1 AND (labels = '[]' OR NOT EXISTS (
     SELECT 1 FROM track JOIN account ON account.did = track.did WHERE track.uri = verdict.uri AND account.active = 0
 ))

@@ -59,6 +59,16 @@ FROM track AS t LEFT JOIN account AS a ON a.did = t.did
 WHERE t.did = :did
 ORDER BY t.track_id;
 
+-- name: of_audio(audio_key)
+-- The same columns, oldest first, of all records of one audio.
+SELECT
+    t.track_id, t.uri, t.cid, t.rev, t.state, t.reason, t.visibility, t.visibility_check, t.first_seen_us,
+    t.updated_us, t.title, t.created_us, t.duration_ms, t.page_url, t.explicit, t.gated, t.credits, t.record,
+    coalesce(a.active, 1) AS account_active
+FROM track AS t LEFT JOIN account AS a ON a.did = t.did
+WHERE t.audio_key = :audio_key
+ORDER BY t.track_id;
+
 -- name: set_state(uri, state, reason, now_us)!
 UPDATE track SET state = :state, reason = :reason, updated_us = :now_us WHERE uri = :uri;
 

@@ -50,11 +50,11 @@ def techno() -> np.ndarray[Any, Any]:
 class Live:
     """A network, a service that follows it, and short ways to do and to ask things."""
 
-    def __init__(self, network: Network, service: Service, folder: Path) -> None:
+    def __init__(self, network: Network, service: Service, folder: Path, artist: DemoAccount | None = None) -> None:
         self.network, self.service, self.folder = network, service, folder
         self.url = service.settings.public_url
         self.client = httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=20.0)
-        self.artist: DemoAccount = network.create_account("artist.test")
+        self.artist: DemoAccount = artist or network.create_account("artist.test")
 
     def track(self, audio: bytes, *, mime: str = "audio/wav", title: str = "A title", **fields: Any) -> AtUri:
         blob = self.network.upload_blob(self.artist, audio, mime)
@@ -107,7 +107,8 @@ class Live:
 
 
 @asynccontextmanager
-async def opened(folder: Path, **changes: Any) -> AsyncIterator[Live]:
+async def joined(folder: Path, **changes: Any) -> AsyncIterator[tuple[Network, Settings]]:
+    """A test network, and settings of a service that joins it and keeps its state in `folder`."""
     async with Network() as network:
         labeler = create_labeler(network)
         settings = demo_settings(Settings.load(), network, labeler, folder=folder, port=free_port(0))
@@ -119,18 +120,33 @@ async def opened(folder: Path, **changes: Any) -> AsyncIterator[Live]:
         settings = settings.model_copy(update=update | changes)
         url = settings.public_url
         network.set_services(labeler.account, label_key=labeler.account.label_key, labeler=url, feeds=url)
-        service = build(settings, log=set_up(level="critical"))
-        stop = asyncio.Event()
-        running = asyncio.create_task(service.run(stop))
-        try:
-            await asyncio.wait_for(service.ready.wait(), 60)
-            live = Live(network, service, folder)
-            async with live.client:
-                yield live
-        finally:
-            stop.set()
-            await asyncio.wait_for(running, 15)
-            logging.getLogger("earmark").setLevel("INFO")
+        yield network, settings
+
+
+@asynccontextmanager
+async def running(network: Network, settings: Settings, artist: DemoAccount | None = None) -> AsyncIterator[Live]:
+    """The service, from ready to stopped."""
+    service = build(settings, log=set_up(level="critical"))
+    stop = asyncio.Event()
+    serving = asyncio.create_task(service.run(stop))
+    waiting = asyncio.create_task(service.ready.wait())
+    try:
+        await asyncio.wait([serving, waiting], timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        assert not serving.done(), serving.exception()
+        live = Live(network, service, settings.data, artist)
+        async with live.client:
+            yield live
+    finally:
+        stop.set()
+        waiting.cancel()
+        await asyncio.wait_for(serving, 15)
+        logging.getLogger("earmark").setLevel("INFO")
+
+
+@asynccontextmanager
+async def opened(folder: Path, **changes: Any) -> AsyncIterator[Live]:
+    async with joined(folder, **changes) as (network, settings), running(network, settings) as live:
+        yield live
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

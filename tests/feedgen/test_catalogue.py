@@ -10,7 +10,7 @@ import pytest
 
 from core.analysis import Tag, TaggerName
 from core.errors import Misconfigured
-from core.feed import MoodFeed
+from core.feed import PROMPT_WRAPPERS, MoodFeed
 from core.taxonomy import Taxonomy
 from feedgen import Rules, load_catalogue
 from models.moods import query_vector, tag_vector
@@ -85,6 +85,15 @@ def test_a_veto_on_a_parent_holds_for_its_styles() -> None:
 def test_an_operator_adds_a_feed_with_four_lines(tmp_path: Path) -> None:
     (feed,) = load(write(tmp_path, ROW))
     assert (feed.rkey, feed.tags, feed.min_seconds) == ("rain", {"mtt:piano": 1.0, "mtt:quiet": 0.5}, 30.0)
+
+
+def test_prompts_are_worded_as_the_file_says(tmp_path: Path) -> None:
+    assert {feed.wrappers for feed in load()} == {PROMPT_WRAPPERS}
+    (feed,) = load(write(tmp_path, ROW, template_wrappers=["{}", "the sound of {}"]))
+    assert feed.wrappers == ("{}", "the sound of {}")
+    for wrong in ([], ["music"], "{}", [3]):
+        with pytest.raises(Misconfigured, match="template_wrappers"):
+            load(write(tmp_path, ROW, template_wrappers=wrong))
 
 
 @pytest.mark.parametrize(

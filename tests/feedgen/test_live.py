@@ -17,7 +17,7 @@ import pytest
 from core.analysis import Space, Vector, Verdict, VerdictStatus
 from core.clock import SystemClock
 from core.errors import XrpcError
-from core.feed import MoodFeed
+from core.feed import MoodFeed, MoodQuery
 from core.keys import SigningKey
 from core.link import Link, LinkRule
 from core.log import Log
@@ -27,6 +27,7 @@ from core.types import Account, AtUri, Cid, Did, Track, TrackState, Visibility, 
 from core.xrpc import Call, decode_params
 from feedgen import FeedMethods, LiveFeeds
 from feedgen.methods import DESCRIBE_FEED_GENERATOR, GET_FEED_SKELETON
+from models.moods import load_prior
 from store import Store, analyses, labels, links, tracks
 from store.index import VectorIndex
 
@@ -56,7 +57,13 @@ def axis(place: int) -> Vector:
 
 
 LOG = Log(logging.getLogger("earmark.test"))
-QUERIES = {"calm": axis(0), "heavy": axis(1)}
+
+
+def ask_tags(place: int) -> MoodQuery:
+    return MoodQuery(Space.MUSICNN_TAGS, axis(place)[np.newaxis], np.empty((0, 100), np.float32))
+
+
+QUERIES = {"calm": ask_tags(0), "heavy": ask_tags(1)}
 
 
 class Network:
@@ -73,7 +80,9 @@ class Network:
     def post_uri(self, number: int) -> str:
         return f"at://{self.did(number)}/app.bsky.feed.post/p{number}"
 
-    async def publish(self, number: int, *, calm: float = 2.0, heavy: float = 0.0, posted: bool = True) -> None:
+    async def publish(
+        self, number: int, *, calm: float = 2.0, heavy: float = 0.0, posted: bool = True, joint: Vector | None = None
+    ) -> None:
         self.rev += 1
         uri, now = self.uri(number), SystemClock().now_us()
         track = Track(
@@ -85,6 +94,8 @@ class Network:
             stored = await tracks.get(tx, uri)
             assert stored is not None
             await analyses.put_vectors(tx, stored.track_id, "pack", {Space.MUSICNN_TAGS: scores})
+            if joint is not None:
+                await analyses.put_vectors(tx, stored.track_id, "new", {Space.CLAP: joint})
             await labels.put_verdict(tx, uri, Verdict(VerdictStatus.OK, ("electronic",), rankable=True), now_us=now)
             if posted:
                 link = Link(self.post_uri(number), self.did(number), uri, LinkRule.EMBED_RECORD, now, card=True)
@@ -105,7 +116,7 @@ def network(store: Store, did: Callable[[int], Did]) -> Network:
 
 @pytest.fixture
 async def index(store: Store, tmp_path: Path) -> VectorIndex:
-    return await VectorIndex.open(store, tmp_path / "index", spaces={Space.MUSICNN_TAGS: 100})
+    return await VectorIndex.open(store, tmp_path / "index", spaces={Space.MUSICNN_TAGS: 100}, generation="pack")
 
 
 class Service:
@@ -397,6 +408,50 @@ async def test_a_track_is_shown_by_its_newest_vector(store: Store, index: Vector
     await service.feeds.refresh()
     assert posts(await service.page()) == []
     assert posts(await service.page(HEAVY)) == [1]
+
+
+async def test_a_large_corpus_is_scored_by_what_is_usual_in_it(
+    store: Store, index: VectorIndex, network: Network
+) -> None:
+    """A corpus in which everything is calm: what counts is being calmer than the others, in their own deviations."""
+    calm = np.linspace(1.0, 3.0, 200)
+    for number, value in enumerate(calm):
+        await network.publish(number, calm=float(value), posted=number % 10 == 9)
+    service = Service(store, index)
+    assert posts(await service.page()) == [199, 189, 179]
+    floor = 0.1 / (load_prior().logit_std[0] + 0.1)  # beside sigma, in the prior's units (POLICY-MUSICNN)
+    expected = (3.0 - calm.mean()) / (calm.std() + floor)
+    assert service.feeds.entries("calm")[0].score == pytest.approx(expected, abs=1e-3)
+
+
+async def test_prompts_are_asked_of_the_joint_space_after_a_switch_of_packs(
+    store: Store, index: VectorIndex, network: Network, tmp_path: Path
+) -> None:
+    """60 tracks, the higher the number the nearer the prompt; the last one is as near to what is unwanted."""
+
+    def joint(*places: int) -> Vector:
+        vector = np.zeros(512, np.float32)
+        vector[list(places)] = 1.0
+        return vector
+
+    for number in range(60):
+        place = joint(0) * (0.01 * number) + joint(1) * (0.5 if number == 59 else 0.0)
+        await network.publish(number, calm=2.0 - number / 100, joint=place)
+    await network.publish(60, calm=9.0)  # not yet heard by the new packs
+    service = Service(store, index)
+    assert posts(await service.page())[0] == 60
+
+    joint_index = await VectorIndex.open(store, tmp_path / "index", spaces={Space.CLAP: 512}, generation="new")
+    queries = {
+        "calm": MoodQuery(Space.CLAP, np.stack([joint(0), joint(2)]), joint(1)[np.newaxis]),
+        "heavy": MoodQuery(Space.CLAP, joint(3)[np.newaxis], np.empty((0, 512), np.float32)),
+    }
+    await service.feeds.turn_to(joint_index, queries)
+    await service.feeds.refresh()
+    assert posts(await service.page()) == list(range(58, 49, -1)), "the 15 of 100 that are nearest"
+    fit = np.array([0.01 * n / 2 - 0.25 * (n == 59) for n in range(60)])
+    assert service.feeds.entries("calm")[0].score == pytest.approx((fit[58] - fit.mean()) / fit.std(), abs=1e-3)
+    assert service.feeds.statuses()[0].scored == 60
 
 
 async def test_labels_of_the_veto_keep_a_track_out(store: Store, index: VectorIndex, network: Network) -> None:

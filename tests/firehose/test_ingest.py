@@ -157,7 +157,7 @@ async def label_it(store: Store, clock: Any) -> None:
 async def assert_retracted(store: Store, status: str, reason: str) -> None:
     async with store.read() as reader:
         verdict = (await labels.get_verdict(reader, URI)).verdict
-        log = await analyses.vector_log(reader, after_seq=0, limit=10)
+        log = await analyses.vector_log(reader, "pack", after_seq=0, limit=10)
         counts = await jobs.counts(reader)
     waiting = counts["ready"] + counts["leased"]
     assert (verdict.status, verdict.labels, verdict.reason, verdict.rankable) == (status, (), reason, False)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.analysis import Analysis, Tag, VerdictStatus
+from core.analysis import Analysis, Segment, Tag, VerdictStatus
 from core.taxonomy import Taxonomy
-from labeler.musicnn import TagMapping, score_genres
+from labeler.musicnn import MusicnnRule, TagMapping
 from labeler.policy import MAX_LABELS, Policy
 
 TAXONOMY = Taxonomy.load()
@@ -23,7 +23,7 @@ def heard(msd: dict[str, float], mtt: dict[str, float], *, rms_dbfs: float = -18
     """Made-up means. There is a piano in all of them: an instrument votes for no genre, and says that this is music."""
     mtt = {"piano": 0.5, **mtt}
     tags = (*(Tag(name, "msd", score) for name, score in msd.items()), *(Tag(n, "mtt", s) for n, s in mtt.items()))
-    return Analysis("musicnn", "hash", 60.0, rms_dbfs, tags, {})
+    return Analysis({"musicnn": "hash"}, 60.0, rms_dbfs, tags, {})
 
 
 def clip(name: str) -> Analysis:
@@ -31,7 +31,7 @@ def clip(name: str) -> Analysis:
 
 
 def scores(analysis: Analysis) -> dict[str, float]:
-    return {genre.identifier: genre.score for genre in score_genres(analysis.tags, MAPPING, TAXONOMY)}
+    return {genre.identifier: genre.score for genre in MusicnnRule(TAXONOMY, MAPPING).score(analysis.tags)}
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,22 @@ def test_a_whale_is_neither_labelled_nor_ranked() -> None:
 
 def test_without_instrument_and_genre_it_may_not_be_music_unless_its_artist_says_so() -> None:
     drone = {"electronic": 0.5, "ambient": 0.5}
-    assert POLICY.judge(heard(drone, {"piano": 0.099, "ambient": 0.6, "vocal": 0.9})).reason == "no_music_heard"
+    assert POLICY.judge(heard(drone, {"piano": 0.099, "ambient": 0.6, "weird": 0.9})).reason == "no_music_heard"
     assert POLICY.judge(heard(drone, {"piano": 0.1})).labels == ("electronic",)
     assert POLICY.judge(heard(drone, {"piano": 0.0}), author_tags=["Dark Ambient"]).labels == ("electronic",)
     assert POLICY.judge(heard(drone, {"piano": 0.0}), author_tags=["whales", "reggae"]).reason == "no_music_heard"
+
+
+def test_a_voice_alone_is_taken_for_speech_unless_its_artist_names_a_genre() -> None:
+    song = {"folk": 0.5}
+    assert POLICY.judge(heard(song, {"piano": 0.19, "female": 0.31, "no vocals": 0.1})).reason == "voice_alone"
+    assert not POLICY.judge(heard(song, {"piano": 0.19, "female": 0.31, "no vocals": 0.1})).rankable
+    assert POLICY.judge(heard(song, {"piano": 0.19, "female": 0.3, "no vocals": 0.1})).labels  # not so sure of a voice
+    assert POLICY.judge(heard(song, {"piano": 0.2, "female": 0.5})).labels  # accompanied
+    assert POLICY.judge(heard(song, {"piano": 0.0, "opera": 0.9, "female": 0.5})).reason == "voice_alone"
+    assert POLICY.judge(heard(song, {"piano": 0.0, "drums": 0.15, "female": 0.5})).labels
+    stated = POLICY.judge(heard(song, {"piano": 0.19, "female": 0.5}), author_tags=["folk"])
+    assert stated.labels == ("folk-world-country",)
 
 
 def test_silence_is_neither_labelled_nor_ranked() -> None:
@@ -154,9 +166,24 @@ def test_styles_are_published_only_when_switched_on_and_beneath_a_published_pare
     assert WITH_STYLES.judge(alone).labels == ("jazz",)
 
 
-def test_an_analysis_of_another_pack_is_not_judged_by_this_rule() -> None:
-    with pytest.raises(ValueError, match="effnet"):
-        POLICY.judge(Analysis("effnet", "hash", 60.0, -18.0, (), {}))
+def test_without_tags_of_genres_there_is_no_verdict() -> None:
+    moods = (Tag("dark", "moodtheme", 0.5),)
+    with pytest.raises(ValueError, match="no rule for genres from clap"):
+        POLICY.judge(Analysis({"clap": "hash"}, 60.0, -18.0, moods, {}))
+    assert POLICY.describe(Segment(0.0, 300.0, moods)) == ()
+
+
+def test_a_stretch_is_described_by_its_strongest_genres() -> None:
+    def describe(msd: dict[str, float], mtt: dict[str, float]) -> list[str]:
+        return [genre.identifier for genre in POLICY.describe(Segment(0.0, 300.0, heard(msd, mtt).tags))]
+
+    many = {"jazz": 0.9, "blues": 0.6, "folk": 0.5, "soul": 0.4}
+    assert describe(many, {}) == ["jazz", "blues", "folk-world-country-folk"]
+    assert describe({"jazz": 0.149}, {}) == []  # 2/3 of it is faint
+    both = describe({"electronic": 0.5, "ambient": 0.6}, {"electronic": 0.3, "ambient": 0.4})
+    assert both == ["electronic-ambient"]  # 0.5 where its parent has 0.4
+    both = describe({"electronic": 0.9, "ambient": 0.3}, {"electronic": 0.9, "ambient": 0.3})
+    assert both == ["electronic", "electronic-ambient"]
 
 
 MSD_NAMES = sorted(CLIPS["vibe-ace.ogg"]["msd_hop187_mean"])

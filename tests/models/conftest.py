@@ -136,7 +136,7 @@ def encode(tmp_path: Path) -> Encode:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def crew(pack_home: Path) -> AsyncIterator[Crew]:
     """One warm child for all tests of a module (which run in the module's event loop)."""
-    crew = Crew(home=pack_home, max_seconds=3_600)
+    crew = Crew(home=pack_home, packs=("musicnn",), max_seconds=3_600)
     await crew.start()
     yield crew
     await crew.close()
@@ -145,9 +145,11 @@ async def crew(pack_home: Path) -> AsyncIterator[Crew]:
 @pytest.fixture(scope="session")
 def wheel_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the musicnn wheel, got the way `pull` gets it."""
-    from models.pack import MUSICNN
-    from models.pull import _download_wheel
+    from models.catalogue import get_pack
+    from models.wheel import download_wheel
 
+    wheel = get_pack("musicnn").wheel
+    assert wheel is not None
     folder = tmp_path_factory.mktemp("wheel")
-    _download_wheel(MUSICNN, folder, lambda step: None)
+    download_wheel(wheel, folder)
     return folder

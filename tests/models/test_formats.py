@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -72,6 +73,66 @@ async def test_a_stream_may_change_its_rate(crew: Crew, make_signal: Any, encode
     both.write_bytes(first + second)
     analysis = await crew.analyse(both)
     assert analysis.duration_seconds == pytest.approx(12.0, abs=0.2)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 12_345, 22_050, 37_800, 96_000, 192_000])
+async def test_odd_sample_rates(crew: Crew, make_signal: Any, write_wav: Any, rate: int) -> None:
+    analysis = await crew.analyse(write_wav(make_signal(rate), rate, subtype="PCM_16"))
+    assert analysis.duration_seconds == pytest.approx(12.0, abs=1e-3)
+    assert analysis.acoustics is not None
+    assert analysis.acoustics.sample_rate == rate
+    assert analysis.warnings == ()
+
+
+@pytest.mark.parametrize(("kind", "power"), [("wav", 6.0), ("flac", 3 + 2 * 1.41)])
+async def test_surround(crew: Crew, synthetic: Any, write_wav: Any, tmp_path: Path, kind: str, power: float) -> None:
+    """Six channels that all hold the same are that sound. Loudness counts surrounds more and the LFE not; this WAV
+    does not say which channel is which."""
+    path, pcm = tmp_path / "surround", np.repeat(synthetic[None], 6, axis=0)
+    if kind == "wav":
+        path = write_wav(pcm, 16_000, name="surround.wav")
+    else:
+        with av.open(str(path), "w", format="flac") as out:
+            stream = out.add_stream("flac", rate=16_000, layout="5.1", format="s32")
+            for start in range(0, len(synthetic), 4096):
+                whole = (pcm[:, start : start + 4096] * (2**31 - 129)).astype(np.int32)
+                frame = av.AudioFrame.from_ndarray(whole.T.reshape(1, -1).copy(), format="s32", layout="5.1")
+                frame.sample_rate, frame.pts = 16_000, start
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    mono = await crew.analyse(write_wav(synthetic, 16_000, name="mono.wav"))
+    found = await crew.analyse(path)
+    assert found.acoustics is not None
+    assert mono.acoustics is not None
+    assert (found.acoustics.channels, mono.acoustics.channels) == (6, 1)
+    assert _distance(found, mono) < 0.001
+    expected = mono.acoustics.loudness_lufs + 10 * np.log10(power)
+    assert found.acoustics.loudness_lufs == pytest.approx(expected, abs=0.02)
+
+
+PICTURE = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x10\x00\x00\x00\x10\x00\x08\x02\x00\x00\x00" + bytes(200_000)
+
+
+async def test_embedded_cover_art(crew: Crew, synthetic: Any, encode: Any) -> None:
+    """A picture is a video stream to libav; it is neither decoded nor taken for the track."""
+    path = encode(synthetic, 16_000, "mp3")
+    plain = await crew.analyse(path)
+    frame = b"\x00image/png\x00\x03\x00" + PICTURE
+    size = len(frame) + 10
+    syncsafe = bytes(size >> shift & 127 for shift in (21, 14, 7, 0))
+    tag = b"ID3\x03\x00\x00" + syncsafe + b"APIC" + len(frame).to_bytes(4, "big") + b"\x00\x00" + frame
+    path.write_bytes(tag + path.read_bytes())
+    covered = await crew.analyse(path)
+    assert covered.container == "mp3"
+    assert covered.tags == plain.tags
+    assert covered.warnings == ()
+    flac = encode(synthetic, 16_000, "flac")
+    whole = flac.read_bytes()
+    block = (3).to_bytes(4, "big") + (9).to_bytes(4, "big") + b"image/png" + bytes(20) + len(PICTURE).to_bytes(4, "big")
+    body = block + PICTURE
+    flac.write_bytes(whole[:42] + b"\x06" + len(body).to_bytes(3, "big") + body + whole[42:])
+    covered = await crew.analyse(flac)
+    assert (covered.container, covered.duration_seconds, covered.warnings) == ("flac", 12.0, ())
 
 
 async def test_the_name_of_the_file_does_not_matter(crew: Crew, synthetic: Any, encode: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,12 +15,16 @@ import pytest
 from core.errors import Corrupt, Misconfigured, Unreachable
 from core.home import default_home
 from models.bundle import read_bundle
-from models.pack import MUSICNN, get_pack, is_installed, pack_folder, verify
+from models.catalogue import get_pack
+from models.pack import Consent, is_installed, pack_folder, verify
 from models.pull import pull
+
+WHEEL = "musicnn-0.1.0-py3-none-any.whl"
+INSTALLED = ["LICENSE.md", "labels.json", "manifest.json", "msd.onnx", "mtt.onnx"]
 
 
 def _left_behind(home: Path) -> list[str]:
-    return [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
+    return [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file() or path.name.startswith(".")]
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +37,19 @@ def pulled(tmp_path_factory: pytest.TempPathFactory, wheel_folder: Path) -> Path
 def test_a_pull_from_a_folder_installs_what_was_declared(pulled: Path, synthetic_reference: Any) -> None:
     installed = verify(pulled, "musicnn")
     folder = pack_folder(pulled, "musicnn")
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*MUSICNN.files, "manifest.json"])
+    assert sorted(path.name for path in folder.iterdir()) == INSTALLED
     assert installed.folder == folder
     labels = json.loads((folder / "labels.json").read_text())
     assert labels == {tagger: list(synthetic_reference[tagger]) for tagger in ("msd", "mtt")}
-    assert "ISC" in MUSICNN.licence
+    assert installed.pack.licence == "ISC"
     assert "Permission to use, copy, modify" in (folder / "LICENSE.md").read_text()
 
 
-def test_the_same_wheel_gives_the_same_bytes(pulled: Path, tmp_path: Path, wheel_folder: Path) -> None:
+def test_the_same_wheel_gives_the_same_bytes(pulled: Path, tmp_path: Path, wheel_folder: Path, pack_home: Path) -> None:
     again = pull("musicnn", tmp_path, source=wheel_folder)
     assert again.pack_hash == verify(pulled, "musicnn").pack_hash
-    assert len(again.pack_hash) == 64
+    # If only this fails, models.convert has changed: raise "recipe" in packs.json, so that installed packs are remade.
+    assert again.pack_hash == verify(pack_home, "musicnn").pack_hash
 
 
 def test_pulling_twice_does_nothing(pulled: Path, tmp_path: Path) -> None:
@@ -61,12 +67,12 @@ def test_progress_is_told_step_by_step(tmp_path: Path, wheel_folder: Path) -> No
 
 @pytest.mark.parametrize("damage", ["flipped", "short", "empty"])
 def test_a_corrupt_wheel_is_refused_and_nothing_is_left(tmp_path: Path, wheel_folder: Path, damage: str) -> None:
-    content = bytearray((wheel_folder / MUSICNN.wheel.filename).read_bytes())
+    content = bytearray((wheel_folder / WHEEL).read_bytes())
     if damage == "flipped":
         content[len(content) // 2] ^= 1
     source, home = tmp_path / "source", tmp_path / "home"
     source.mkdir()
-    (source / MUSICNN.wheel.filename).write_bytes({"flipped": content, "short": content[:-1], "empty": b""}[damage])
+    (source / WHEEL).write_bytes({"flipped": content, "short": content[:-1], "empty": b""}[damage])
     with pytest.raises(Corrupt, match="SHA-256" if damage == "flipped" else "bytes, expected"):
         pull("musicnn", home, source=source)
     assert _left_behind(home) == []
@@ -76,7 +82,7 @@ def test_a_corrupt_wheel_is_refused_and_nothing_is_left(tmp_path: Path, wheel_fo
 def test_a_failed_conversion_leaves_nothing(
     tmp_path: Path, wheel_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.pull._CONVERT_DEADLINE_SECONDS", 0.01)
+    monkeypatch.setattr("models.wheel._CONVERT_DEADLINE_SECONDS", 0.01)
     with pytest.raises(Exception, match="did not end"):
         pull("musicnn", tmp_path, source=wheel_folder)
     assert _left_behind(tmp_path) == []
@@ -103,7 +109,7 @@ def test_an_index_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_an_environment_without_pip_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
-    monkeypatch.setattr("models.pull.sys.executable", str(tmp_path / "bare" / "bin" / "python"))
+    monkeypatch.setattr("models.wheel.sys.executable", str(tmp_path / "bare" / "bin" / "python"))
     with pytest.raises(Misconfigured, match="ensurepip"):
         pull("musicnn", tmp_path / "home")
 
@@ -121,7 +127,7 @@ def test_damage_after_installation_is_noticed_and_repaired(tmp_path: Path, wheel
     with pytest.raises(Corrupt, match=r"changed since it was pulled \(msd\.onnx\)"):
         verify(tmp_path, "musicnn")
     (first.folder / "labels.json").unlink()
-    with pytest.raises(Corrupt, match=r"labels\.json"):
+    with pytest.raises(Corrupt, match=r"labels\.json, msd\.onnx"):
         verify(tmp_path, "musicnn")
     assert pull("musicnn", tmp_path, source=wheel_folder) == first
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["musicnn"]
@@ -132,6 +138,8 @@ def test_what_is_not_installed_and_what_does_not_exist(tmp_path: Path) -> None:
         verify(tmp_path, "musicnn")
     with pytest.raises(Misconfigured, match="did you mean 'musicnn'"):
         get_pack("musicn")
+    with pytest.raises(Misconfigured, match="there are: musicnn, effnet, clap"):
+        get_pack("vggish")
 
 
 def test_the_home_folder_is_a_setting_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -142,7 +150,7 @@ def test_the_home_folder_is_a_setting_of_the_environment(monkeypatch: pytest.Mon
 
 
 def test_every_tensor_is_checked(wheel_folder: Path) -> None:
-    with zipfile.ZipFile(wheel_folder / MUSICNN.wheel.filename) as wheel:
+    with zipfile.ZipFile(wheel_folder / WHEEL) as wheel:
         index = wheel.read("musicnn/MSD_musicnn/.index")
         shard = wheel.read("musicnn/MSD_musicnn/.data-00000-of-00001")
     names = frozenset(["dense/bias", "batch_normalization_2/gamma"])
@@ -162,3 +170,59 @@ def test_every_tensor_is_checked(wheel_folder: Path) -> None:
             read_bundle(wrong, shard, names)
     with pytest.raises(Corrupt, match="cut short"):
         read_bundle(index, shard[:at], names)
+
+
+# --- consent -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def effnet(stand_in_home: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
+    """A home of one's own with effnet installed, and the catalogue."""
+    home, catalogue = stand_in_home
+    shutil.copytree(pack_folder(home, "effnet"), pack_folder(tmp_path, "effnet"))
+    return tmp_path, catalogue
+
+
+def test_without_consent_nothing_is_fetched(stand_in_home: tuple[Path, Path], tmp_path: Path) -> None:
+    catalogue = stand_in_home[1]
+    other = Consent("WTFPL", "2026-11-21T00:00:00.000Z", "0.1.0")  # to another licence
+    for given in (None, other):
+        with pytest.raises(Misconfigured, match=r"CC-BY-NC-SA-4\.0 .* --accept-license"):
+            pull("effnet", tmp_path, source=catalogue.parent, catalogue=catalogue, consent=given)
+    assert _left_behind(tmp_path) == []
+
+
+def test_a_consent_survives_repairs(effnet: tuple[Path, Path]) -> None:
+    home, catalogue = effnet
+    before = verify(home, "effnet", catalogue=catalogue)
+    assert before.consent
+    (before.folder / "discogs-effnet-bsdynamic-1.onnx").unlink()
+    assert pull("effnet", home, source=catalogue.parent, catalogue=catalogue) == before
+
+
+def test_a_pack_whose_licence_nobody_accepted_does_not_listen(effnet: tuple[Path, Path]) -> None:
+    home, catalogue = effnet
+    path = pack_folder(home, "effnet") / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"consent": None}))
+    with pytest.raises(Misconfigured, match=r"nobody accepted .* --accept-license"):
+        verify(home, "effnet", catalogue=catalogue)
+    consent = Consent(get_pack("effnet", catalogue).licence, "2026-11-21T00:00:00.000Z", "0.1.0")
+    assert pull("effnet", home, source=catalogue.parent, catalogue=catalogue, consent=consent).consent == consent
+
+
+def test_a_manifest_that_cannot_be_read(effnet: tuple[Path, Path]) -> None:
+    home, catalogue = effnet
+    (pack_folder(home, "effnet") / "manifest.json").write_text("{")
+    with pytest.raises(Corrupt, match=r"manifest\.json is damaged"):
+        verify(home, "effnet", catalogue=catalogue)
+
+
+def test_what_a_conversion_makes_belongs_to_the_pack(stand_in_home: tuple[Path, Path], tmp_path: Path) -> None:
+    home, catalogue = stand_in_home
+    shutil.copytree(pack_folder(home, "clap"), pack_folder(tmp_path, "clap"))
+    made = pack_folder(tmp_path, "clap") / "audio_model_fast.onnx"
+    made.write_bytes(made.read_bytes() + b"!")
+    with pytest.raises(Corrupt, match=r"changed since it was pulled \(audio_model_fast\.onnx\)"):
+        verify(tmp_path, "clap", catalogue=catalogue)
+    again = pull("clap", tmp_path, source=catalogue.parent, catalogue=catalogue)
+    assert again.pack_hash == verify(home, "clap", catalogue=catalogue).pack_hash

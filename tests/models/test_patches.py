@@ -1,4 +1,4 @@
-"""Which patches of a stream are listened to."""
+"""Which patches of a track are heard."""
 
 from __future__ import annotations
 
@@ -10,74 +10,95 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.child.analyse import analyse
-from models.child.musicnn import Taggers
-from models.child.patches import FRAMES, PatchReservoir
-from models.child.spectra import frame_count
+from models.child import effnet, musicnn
+from models.child.analyse import Listener
+from models.child.patches import PatchReservoir, choose_evenly
 from models.pack import pack_folder
 
-STEP = FRAMES * 256
+SHAPES = [(musicnn.FRAMES, musicnn.FRAMES), (effnet.FRAMES, effnet.HOP)]
 
 
-def _numbers(patches: int) -> list[int]:
-    """Which patches are chosen of a stream in which every sample is the number of its patch."""
-    reservoir = PatchReservoir()
-    for number in range(patches):
-        reservoir.feed(np.full(STEP, number, np.float32))
-    return [int(patch[-1]) for patch in reservoir.finish()]
+def _numbers(patches: int, *, capacity: int, budget: int, frames: int = 6, hop: int = 4) -> list[int]:
+    """Which patches are chosen of a stream in which every frame holds its own number."""
+    reservoir = PatchReservoir(frames=frames, hop=hop, capacity=capacity)
+    total = (patches - 1) * hop + frames
+    for start in range(0, total, 1000):
+        numbers = np.arange(start, min(start + 1000, total), dtype=np.float32)
+        reservoir.feed(np.repeat(numbers[:, None], 96, axis=1))
+    chosen = choose_evenly(reservoir.finish(), budget)
+    assert all(patch.spectrum[0, 0] == patch.start and len(patch.spectrum) == frames for patch in chosen)
+    return [patch.start // hop for patch in chosen]
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 5 * STEP), st.lists(st.integers(1, STEP), min_size=1, max_size=20))
-def test_blocks_of_any_size_give_the_patches_of_the_whole(samples: int, sizes: list[int]) -> None:
-    signal = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
-    reservoir, at = PatchReservoir(), 0
-    while at < samples:
-        size = sizes[at % len(sizes)]
-        reservoir.feed(signal[at : at + size])
-        at += size
+@pytest.mark.parametrize(("frames", "hop"), SHAPES)
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 900), st.lists(st.integers(0, 300), min_size=1, max_size=10).filter(any))
+def test_frames_cut_anyhow_give_the_patches_of_the_whole(frames: int, hop: int, total: int, sizes: list[int]) -> None:
+    spectrum = np.random.default_rng(total).random((total, 96), np.float32)
+    reservoir, at, turn = PatchReservoir(frames=frames, hop=hop, capacity=100), 0, 0
+    while at < total:
+        reservoir.feed(spectrum[at : at + sizes[turn % len(sizes)]])
+        at, turn = at + sizes[turn % len(sizes)], turn + 1
     patches = reservoir.finish()
-    assert len(patches) == frame_count(samples) // FRAMES
-    padded = np.pad(signal, (256, STEP))
-    for number, patch in enumerate(patches):
-        # Frame 0 of a patch is centred on its first sample, so the patch needs the 256 before it.
-        np.testing.assert_array_equal(patch, padded[number * STEP : number * STEP + len(patch)])
-        assert len(patch) == 186 * 256 + 512
-
-
-def test_three_seconds_are_one_patch() -> None:
-    reservoir = PatchReservoir()
-    reservoir.feed(np.zeros(48_000, np.float32))
-    assert len(reservoir.finish()) == 1
+    assert [patch.start for patch in patches] == list(range(0, total - frames + 1, hop))
+    for patch in patches:
+        np.testing.assert_array_equal(patch.spectrum, spectrum[patch.start : patch.start + frames])
 
 
 @pytest.mark.parametrize("patches", [1, 39, 40])
-def test_up_to_forty_all_are_used(patches: int) -> None:
-    assert _numbers(patches) == list(range(patches))
+def test_within_the_budget_all_are_heard(patches: int) -> None:
+    assert _numbers(patches, capacity=320, budget=40) == list(range(patches))
 
 
-@pytest.mark.parametrize("patches", [41, 60, 160])
-def test_up_to_eight_minutes_forty_are_evenly_spaced(patches: int) -> None:
-    assert _numbers(patches) == np.rint(np.linspace(0, patches - 1, 40)).astype(int).tolist()
+@pytest.mark.parametrize("patches", [41, 60, 160, 320])
+def test_as_long_as_the_reservoir_holds_all_they_are_evenly_spaced(patches: int) -> None:
+    assert _numbers(patches, capacity=320, budget=40) == np.rint(np.linspace(0, patches - 1, 40)).astype(int).tolist()
 
 
-@pytest.mark.parametrize("patches", [161, 401, 3_610])
+@pytest.mark.parametrize("patches", [321, 801, 3_610])
 def test_long_streams_are_covered_from_end_to_end(patches: int) -> None:
-    numbers = _numbers(patches)
+    numbers = _numbers(patches, capacity=320, budget=40)
     assert len(numbers) == len(set(numbers)) == 40
     ideal = np.linspace(0, patches - 1, 40)
     assert np.abs(np.array(numbers) - ideal).max() <= 0.5 * (ideal[1] - ideal[0])
 
 
-def test_the_reservoir_is_bounded() -> None:
-    reservoir = PatchReservoir()
-    for _ in range(1_000):
-        reservoir.feed(np.zeros(STEP, np.float32))
-        assert len(reservoir._kept) <= 160
+def test_the_reservoir_is_bounded_and_never_less_than_half_full() -> None:
+    reservoir = PatchReservoir(frames=6, hop=4, capacity=320)
+    for fed in range(1, 5_000):
+        reservoir.feed(np.zeros((4, 96), np.float32))
+        held = len(reservoir.finish())
+        assert held <= 320
+        assert held >= min(fed - 1, 160)
 
 
-def test_a_long_file_costs_forty_patches(pack_home: Path, make_signal: Any, write_wav: Any) -> None:
-    path = write_wav(np.tile(make_signal(16_000), 100), 16_000, subtype="PCM_16")  # twenty minutes
-    heard = analyse(path, Taggers(pack_folder(pack_home, "musicnn")), max_seconds=10_800)
-    assert heard.patches == 40
-    assert heard.duration_seconds == 1_200
+def test_what_is_shorter_than_a_patch_is_repeated_only_if_asked() -> None:
+    spectrum = np.random.default_rng(1).random((50, 96), np.float32)
+    for repeat in (False, True):
+        reservoir = PatchReservoir(frames=128, hop=62, capacity=10)
+        reservoir.feed(spectrum)
+        patches = reservoir.finish(repeat_short=repeat)
+        assert len(patches) == repeat
+    np.testing.assert_array_equal(patches[0].spectrum, np.concatenate([spectrum, spectrum, spectrum[:28]]))
+
+
+def test_kept_patches_do_not_hold_on_to_what_they_were_cut_from() -> None:
+    spectrum = np.zeros((1_000, 96), np.float32)
+    reservoir = PatchReservoir(frames=187, hop=187, capacity=10)
+    reservoir.feed(spectrum)
+    spectrum += 1
+    assert all(patch.spectrum.base is None and not patch.spectrum.any() for patch in reservoir.finish())
+
+
+@pytest.mark.parametrize(("minutes", "patches"), [(3, 40), (15, 40), (16, 40), (40, 48)])
+def test_how_much_of_a_file_musicnn_hears(
+    pack_home: Path, make_signal: Any, write_wav: Any, minutes: int, patches: int
+) -> None:
+    """Six patches a segment, once there are more than six segments of five minutes."""
+    path = write_wav(np.tile(make_signal(16_000), 5 * minutes), 16_000, subtype="PCM_16")
+    listener = Listener({"musicnn": pack_folder(pack_home, "musicnn")})
+    with path.open("rb") as audio:
+        heard = listener.analyse(audio, max_seconds=10_800)
+    assert heard.patches == patches
+    assert heard.duration_seconds == 60 * minutes
+    assert len(heard.segments) == (minutes // 5 if minutes > 15 else 0)

@@ -1,4 +1,4 @@
-"""The log-mel front end, alone."""
+"""The log-mel front end that musicnn and effnet share, alone."""
 
 from __future__ import annotations
 
@@ -9,29 +9,47 @@ from typing import Any
 import librosa
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.child.decode import Decoder
 from models.child.resample import Resampler
-from models.child.spectra import frame_count, log_mel
+from models.child.spectra import MelStream, frame_count
 
 
-def _whole(signal: Any) -> Any:
-    """The log-mel of all frames of a signal at once."""
-    frames = frame_count(len(signal))
-    after = (frames - 1) * 256 + 256 - len(signal)
-    return log_mel(np.pad(signal, (256, after)))
+def _stream(*blocks: Any) -> Any:
+    """The log-mel of a signal that comes in these blocks."""
+    stream = MelStream()
+    return np.concatenate([*(stream.feed(block) for block in blocks), stream.finish()])
 
 
 def test_the_reference_frame(synthetic: Any, synthetic_reference: Any) -> None:
-    spectrum = _whole(synthetic)
+    spectrum = _stream(synthetic)
     assert len(spectrum) == frame_count(len(synthetic)) == synthetic_reference["frames"]
     assert spectrum.dtype == np.float32
     np.testing.assert_allclose(spectrum[100, :8], synthetic_reference["log_mel_frame_100_first8"], atol=2e-5)
 
 
-@pytest.mark.parametrize(("samples", "frames"), [(1, 2), (256, 2), (257, 3), (48_000, 189), (192_000, 751)])
+AT_A_CHUNK = [(65_279, 256), (65_280, 256), (65_281, 257), (65_536, 257), (65_537, 258)]
+
+
+@pytest.mark.parametrize(
+    ("samples", "frames"), [(0, 1), (1, 2), (256, 2), (257, 3), (48_000, 189), *AT_A_CHUNK, (192_000, 751)]
+)
 def test_frame_count_is_the_ceiling_plus_one(samples: int, frames: int) -> None:
     assert frame_count(samples) == frames
+    assert len(_stream(np.ones(samples, np.float32))) == frames
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 150_000), st.lists(st.integers(1, 70_000), min_size=1, max_size=10))
+def test_blocks_of_any_size_give_the_same_bits(samples: int, sizes: list[int]) -> None:
+    signal = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
+    blocks, at = [], 0
+    while at < samples:
+        blocks.append(signal[at : at + sizes[len(blocks) % len(sizes)]])
+        at += len(blocks[-1])
+    np.testing.assert_array_equal(_stream(*blocks), _stream(signal))
 
 
 def test_against_librosa(synthetic: Any) -> None:
@@ -40,7 +58,7 @@ def test_against_librosa(synthetic: Any) -> None:
         y=synthetic, sr=16_000, n_fft=512, hop_length=256, n_mels=96, window=np.hanning(512), pad_mode="constant"
     )
     expected = np.log10(1 + 10_000 * mel.T)
-    np.testing.assert_allclose(_whole(synthetic)[: len(expected)], expected, atol=1e-4)
+    np.testing.assert_allclose(_stream(synthetic)[: len(expected)], expected, atol=1e-4)
 
 
 def test_a_periodic_window_would_be_noticed(synthetic: Any) -> None:
@@ -48,17 +66,18 @@ def test_a_periodic_window_would_be_noticed(synthetic: Any) -> None:
         y=synthetic, sr=16_000, n_fft=512, hop_length=256, n_mels=96, window="hann", pad_mode="constant"
     )
     other = np.log10(1 + 10_000 * mel.T)
-    assert np.abs(_whole(synthetic)[: len(other)] - other).max() > 1e-3
+    assert np.abs(_stream(synthetic)[: len(other)] - other).max() > 1e-3
 
 
 def test_real_audio(shared_data: Path) -> None:
     """Decoding and resampling land on the reference's frames: count, mean and one frame of every clip."""
     clips = json.loads((shared_data / "models" / "musicnn_reference.json").read_text())["clips"]
     for name, clip in clips.items():
-        decoder, resampler = Decoder(shared_data / "audio" / name, max_seconds=600), Resampler()
-        blocks = [resampler.feed(rate, block) for rate, block in decoder.blocks()]
-        decoder.close()
-        spectrum = _whole(np.concatenate([*blocks, resampler.finish()]))
+        with (shared_data / "audio" / name).open("rb") as audio:
+            decoder, resampler = Decoder(audio, max_seconds=600), Resampler(16_000)
+            blocks = [resampler.feed(block.rate, block.mono()) for block in decoder.blocks()]
+            decoder.close()
+        spectrum = _stream(*blocks, resampler.finish())
         expected = clip["log_mel"]
         assert len(spectrum) == expected["frames"], name
         assert float(spectrum.mean(dtype=np.float64)) == pytest.approx(expected["mean"], abs=1e-4), name

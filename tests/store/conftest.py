@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.analysis import Analysis, Space, Tag, Vector, Verdict, VerdictStatus
+from core.analysis import Analysis, Space, Tag, Vector, Verdict, VerdictStatus, generation_of
 from core.clock import format_datetime
 from core.label import Label
 from core.link import Link, LinkRule
@@ -26,6 +26,8 @@ from store.sqlite import SqliteEngine
 
 START_US = 1_800_000_000_000_000
 SRC = "did:plc:labelerlabelerlabelerla"
+PACKS = {"musicnn": "pack-1"}
+GENERATION = generation_of(PACKS)
 
 
 class StillClock:
@@ -88,6 +90,8 @@ class Make:
     """Values by number."""
 
     src = SRC
+    packs = PACKS
+    generation = GENERATION
 
     def did(self, number: int) -> Did:
         return Did("did:plc:" + "a" * 22 + "".join("abcdefghijklmnopqrstuvwxyz"[number // 26**n % 26] for n in (1, 0)))
@@ -118,8 +122,7 @@ class Make:
 
     def analysis(self, seed: int = 0, **changes: Any) -> Analysis:
         fields: dict[str, Any] = {
-            "pack": "musicnn",
-            "pack_hash": "pack-1",
+            "packs": PACKS,
             "duration_seconds": 180.25,
             "rms_dbfs": -14.5,
             "tags": (Tag("ambient", "msd", 0.75), Tag("quiet", "mtt", 0.125)),

@@ -90,7 +90,7 @@ async def t2_result(tx: Tx, make: Any) -> None:
     assert lease is not None
     assert await jobs.finish(tx, lease, state=JobState.DONE, reason=None, now_us=NOW)
     await analyses.put(tx, "audio-1", make.analysis(1), now_us=NOW)
-    await analyses.put_vectors(tx, 2, "pack-1", make.analysis(1).vectors)
+    await analyses.put_vectors(tx, 2, make.generation, make.analysis(1).vectors)
     await tracks.set_state(tx, make.uri(1), TrackState.READY, None, now_us=NOW)
     await labels.put_verdict(tx, make.uri(1), make.verdict("ambient", "drone"), now_us=NOW)
 
@@ -109,7 +109,7 @@ async def prepare(store: Store, make: Any) -> None:
     """Track 0 is labelled and has a newer verdict; track 1 is leased to somebody."""
     async with store.write() as tx:
         await make.stored(tx, make.track(0), TrackState.READY)
-        await analyses.put_vectors(tx, 1, "pack-1", make.analysis(0).vectors)
+        await analyses.put_vectors(tx, 1, make.generation, make.analysis(0).vectors)
         await labels.put_verdict(tx, make.uri(0), make.verdict("house", "techno"), now_us=NOW)
         await labels.append(tx, [make.label(0, "ambient")], key_id="did:key:z")
         await make.stored(tx, make.track(1))

@@ -34,7 +34,7 @@ async def _fill(store, make, numbers, seed=0):
 async def _truth(store, space, query):
     """Inner products straight from the log."""
     async with store.read() as r:
-        rows = await analyses.vector_log(r, after_seq=0, limit=10_000)
+        rows = await analyses.vector_log(r, "p", after_seq=0, limit=10_000)
     return {row.track_id: float(row.vector @ query) for row in rows if row.space is space and row.vector is not None}
 
 
@@ -50,8 +50,25 @@ async def _assert_true(index, store, make):
         assert index.size(space) == len(truth)
 
 
+async def test_products_with_several_queries_are_those_with_each(store, make, folder, monkeypatch):
+    monkeypatch.setattr("store.index._BATCH_OF_PRODUCTS", 7)
+    await _fill(store, make, range(20))
+    index = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
+    truths = [await _truth(store, TAGS, make.vector(seed, 8)) for seed in (1, 2)]
+    wanted = [*sorted(truths[0], reverse=True)[:16], 12_345]
+    present, products = index.products(TAGS, np.stack([make.vector(1, 8), make.vector(2, 8)]), wanted)
+    assert present == wanted[:-1]
+    for column, truth in enumerate(truths):
+        np.testing.assert_allclose(products[:, column], [truth[track_id] for track_id in present], rtol=1e-5, atol=1e-6)
+    nobody, nothing = index.products(TAGS, np.zeros((3, 8), np.float32), [12_345])
+    assert (nobody, nothing.shape) == ([], (0, 3))
+    assert index.products(TAGS, np.zeros((3, 8), np.float32), [])[1].shape == (0, 3)
+    with pytest.raises(ValueError, match="8 finite numbers"):
+        index.products(TAGS, np.zeros((1, 9), np.float32), wanted)
+
+
 async def test_the_index_follows_the_log(store, make, folder):
-    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    index = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
     assert await index.follow() == 0
     assert index.search(TAGS, make.vector(1, 8), 5) == []
     assert index.scores(TAGS, make.vector(1, 8)) == {}
@@ -71,7 +88,7 @@ async def test_the_index_follows_the_log(store, make, folder):
 
 async def test_spaces_that_nobody_asked_for_are_passed_over(store, make, folder):
     await _fill(store, make, range(3))
-    index = await VectorIndex.open(store, folder, spaces={SOUND: 4})
+    index = await VectorIndex.open(store, folder, spaces={SOUND: 4}, generation="p")
     assert index.size(SOUND) == 3
     with pytest.raises(KeyError):
         index.size(TAGS)
@@ -79,34 +96,34 @@ async def test_spaces_that_nobody_asked_for_are_passed_over(store, make, folder)
 
 @pytest.mark.parametrize("query", [np.full(8, math.nan), np.full(8, math.inf), np.zeros(7), np.zeros((1, 8))])
 async def test_queries_that_cannot_be_compared_are_refused(store, folder, query):
-    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    index = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
     for ask in (lambda: index.search(TAGS, query, 5), lambda: index.scores(TAGS, query)):
         with pytest.raises(ValueError, match="8 finite numbers"):
             ask()
 
 
 async def test_a_vector_of_another_length_counts_as_none(store, make, folder):
-    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    index = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
     await _fill(store, make, range(2))
     await index.follow()
     async with store.write() as tx:
-        await analyses.put_vectors(tx, 1, "other", {TAGS: make.vector(1, 9)})
+        await analyses.put_vectors(tx, 1, "p", {TAGS: make.vector(1, 9)})
     await index.follow()
     assert sorted(index.scores(TAGS, make.vector(1, 8))) == [2]
 
 
 async def test_a_checkpoint_saves_reading_the_log_again(store, make, folder):
     await _fill(store, make, range(20))
-    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    index = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
     await index.checkpoint()
     await _fill(store, make, [25])
     async with store.write() as tx:
         await analyses.drop_vectors(tx, 1)
-    again = await VectorIndex.open(store, folder, spaces=SPACES)
+    again = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
     await _assert_true(again, store, make)
     assert again._watermark == 44
     await again.checkpoint()
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert sorted(path.name for path in (folder / "p").iterdir()) == [
         "manifest.json",
         "musicnn-sound.44.usearch",
         "musicnn-tags.44.usearch",
@@ -114,34 +131,34 @@ async def test_a_checkpoint_saves_reading_the_log_again(store, make, folder):
 
 
 def _truncate(folder):
-    path = next(folder.glob("musicnn-tags.*.usearch"))
+    path = next((folder / "p").glob("musicnn-tags.*.usearch"))
     path.write_bytes(path.read_bytes()[:-10])
 
 
 def _flip(folder):
-    path = next(folder.glob("musicnn-tags.*.usearch"))
+    path = next((folder / "p").glob("musicnn-tags.*.usearch"))
     content = bytearray(path.read_bytes())
     content[8 + 3] ^= 0x40  # the exponent of the first number, behind rows and columns
     path.write_bytes(content)
 
 
 def _lose(folder):
-    next(folder.glob("musicnn-sound.*.usearch")).unlink()
+    next((folder / "p").glob("musicnn-sound.*.usearch")).unlink()
 
 
 def _swap(folder):
-    sound, tags = (next(folder.glob(f"{space}.*.usearch")) for space in (SOUND, TAGS))
+    sound, tags = (next((folder / "p").glob(f"{space}.*.usearch")) for space in (SOUND, TAGS))
     sound.write_bytes(tags.read_bytes())
 
 
 def _halve_manifest(folder):
-    path = folder / "manifest.json"
+    path = folder / "p" / "manifest.json"
     path.write_bytes(path.read_bytes()[:80])
 
 
 def _edit(**changes):
     def edit(folder):
-        path = folder / "manifest.json"
+        path = folder / "p" / "manifest.json"
         path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | changes))
 
     return edit
@@ -164,27 +181,27 @@ def _edit(**changes):
 )
 async def test_a_checkpoint_that_is_not_whole_is_rebuilt_from_the_log(store, make, folder, damage):
     await _fill(store, make, range(10))
-    await (await VectorIndex.open(store, folder, spaces=SPACES)).checkpoint()
+    await (await VectorIndex.open(store, folder, spaces=SPACES, generation="p")).checkpoint()
     damage(folder)
     async with store.write() as tx:
         await analyses.drop_vectors(tx, 2)
-    await _assert_true(await VectorIndex.open(store, folder, spaces=SPACES), store, make)
+    await _assert_true(await VectorIndex.open(store, folder, spaces=SPACES, generation="p"), store, make)
 
 
 async def test_a_checkpoint_of_another_store_is_ignored(store, place, make, folder, clock):
     await _fill(store, make, range(10))
-    await (await VectorIndex.open(store, folder, spaces=SPACES)).checkpoint()
+    await (await VectorIndex.open(store, folder, spaces=SPACES, generation="p")).checkpoint()
     clock.pass_seconds(1)
     other_place = type(place)(place.path.parent / "other", clock)
     other = await other_place.open()
     await _fill(other, make, range(10), seed=50)
-    await _assert_true(await VectorIndex.open(other, folder, spaces=SPACES), other, make)
+    await _assert_true(await VectorIndex.open(other, folder, spaces=SPACES, generation="p"), other, make)
     await other.close()
 
 
 async def test_a_crash_while_a_checkpoint_is_written_leaves_the_older_one(store, make, folder, monkeypatch):
     await _fill(store, make, range(10))
-    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    index = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
     await index.checkpoint()
     await _fill(store, make, [11])
     await index.follow()
@@ -192,13 +209,13 @@ async def test_a_crash_while_a_checkpoint_is_written_leaves_the_older_one(store,
     with pytest.raises(ZeroDivisionError):
         await index.checkpoint()
     monkeypatch.undo()
-    again = await VectorIndex.open(store, folder, spaces=SPACES)
+    again = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
     await _assert_true(again, store, make)
 
 
 async def test_searches_go_on_while_the_log_is_followed(store, make, folder):
     await _fill(store, make, range(300))
-    index = VectorIndex(store, folder, SPACES)
+    index = VectorIndex(store, folder, SPACES, "p")
     following = asyncio.create_task(index.follow())
     while not following.done():
         found = index.search(TAGS, make.vector(1, 8), 10)
@@ -211,7 +228,7 @@ async def test_searches_go_on_while_the_log_is_followed(store, make, folder):
 async def test_beyond_the_exact_size_the_approximate_answer_is_scored_exactly(store, make, folder, monkeypatch):
     monkeypatch.setattr("store.index.EXACT_BELOW", 10)
     await _fill(store, make, range(200))
-    index = await VectorIndex.open(store, folder, spaces=SPACES)
+    index = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
     query = make.vector(5, 8)
     truth = await _truth(store, TAGS, query)
     found = index.search(TAGS, query, 20)

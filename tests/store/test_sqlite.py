@@ -184,6 +184,14 @@ async def test_a_database_locked_by_another_program_is_busy_not_broken(place, mo
     await store.close()
 
 
+async def test_whether_somebody_writes_can_be_asked(place):
+    assert not Store.is_in_use(place.path)
+    store = await place.open()
+    assert Store.is_in_use(place.path)
+    await store.close()
+    assert not Store.is_in_use(place.path)
+
+
 PLANS = {
     "tracks.get": ["SEARCH t USING INDEX sqlite_autoindex_track_1 (uri=?)"],
     "tracks.of_account": ["SEARCH t USING INDEX track_of_account (did=?)"],
@@ -193,7 +201,12 @@ PLANS = {
     "jobs.claim": ["USING COVERING INDEX job_due (due_us<?)"],
     "jobs.next_due_us": ["job_due"],
     "jobs.ready_count": ["USING COVERING INDEX job_due"],
-    "analyses.vector_log": ["SEARCH vector USING INDEX sqlite_autoindex_vector_1 (seq>?)"],
+    "analyses.vector_log": ["SEARCH vector USING INDEX sqlite_autoindex_vector_2 (generation=? AND seq>?)"],
+    "generations.next_unheard": ["SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SEARCH v USING", "SEARCH n USING"],
+    "generations.next_unjudged": ["SEARCH t USING INTEGER PRIMARY KEY (rowid>?)", "SEARCH v USING", "SEARCH n USING"],
+    "generations.count_heard": ["COVERING INDEX analysis_of_generation"],
+    "generations.clear_analyses": ["COVERING INDEX analysis_of_generation"],
+    "tracks.of_audio": ["SEARCH t USING INDEX track_of_audio"],
     "labels.pending": ["verdict_pending"],
     "labels.live": ["SEARCH label USING INDEX label_current (uri=? AND src=?)"],
     "labels.retire": ["SEARCH label USING INDEX label_current (uri=? AND src=? AND cid=? AND val=?)"],

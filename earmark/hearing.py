@@ -1,0 +1,80 @@
+"""May a track be heard, and hearing it: what new tracks and those that are heard again have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core.analysis import Analysis
+from core.clock import Clock
+from core.errors import ChildCrashed, NoAudio, Poison, Transient, Unanswered
+from core.ports import Analyst, Audio, VisibilityAnswer, VisibilityCheck
+from core.types import Track, Visibility
+from store import Store, analyses, generations
+from store.tracks import StoredTrack
+
+AWAY_SECONDS = 3600.0  # how soon to look again after an account that is away
+
+
+class AccountInactive(Transient):
+    """The account is away: nothing of it is heard until it is back (P151, P189)."""
+
+    reason = "account_inactive"
+    patient = True
+
+
+class Hearing:
+    """The ears of the service, with their manners."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        audio: Audio,
+        crew: Analyst,
+        visibility: Mapping[str, VisibilityCheck],
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._audio = audio
+        self._crew = crew
+        self._visibility = visibility
+        self._clock = clock
+
+    @property
+    def packs(self) -> Mapping[str, str]:
+        """Name -> hash of the packs that listen."""
+        return self._crew.packs
+
+    async def ask(self, stored: StoredTrack) -> VisibilityAnswer:
+        """PUBLIC or HIDDEN, asked anew. No answer is an error, never a yes. Raises AccountInactive, Unanswered."""
+        track = stored.track
+        if not stored.account_active:
+            raise AccountInactive(f"{track.did} is not active", retry_after_seconds=AWAY_SECONDS)
+        if track.visibility_check is None:
+            return VisibilityAnswer(Visibility.PUBLIC)
+        if track.visibility_check not in self._visibility:
+            raise Unanswered(f"no visibility adapter {track.visibility_check!r} is configured for {track.uri}")
+        return await self._visibility[track.visibility_check].check(track)
+
+    async def has_heard(self, track: Track) -> bool:
+        """Whether a living generation knows this audio, so that it need not be fetched. Raises NoAudio."""
+        if track.audio_key is None:
+            raise NoAudio(f"{track.uri} names no audio")
+        async with self._store.read() as reader:
+            for generation in (await generations.living(reader)).both:
+                if await analyses.get(reader, track.audio_key, generation.name) is not None:
+                    return True
+        return False
+
+    async def listen(self, track: Track) -> Analysis:
+        """Fetch the audio and hear it. Raises what `Audio` and `Analyst` do; a second crash on one audio is Poison."""
+        try:
+            async with self._audio.fetch(track) as path:
+                return await self._crew.analyse(path)
+        except ChildCrashed as error:
+            async with self._store.write() as tx:
+                key = track.audio_key or str(track.uri)
+                crashes = await analyses.note_crash(tx, key, now_us=self._clock.now_us())
+            if crashes >= 2:
+                raise Poison(str(error)) from error
+            raise
