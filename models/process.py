@@ -125,7 +125,7 @@ class ChildProcess:
             listener.cancel()
 
     async def _spawn(self) -> None:
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | SETTINGS
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | dict(SETTINGS)
         await self.kill()
         self._last_words.clear()
         ours, theirs = socket.socketpair()
