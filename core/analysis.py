@@ -55,6 +55,7 @@ class Tag:
     score: float
 
 
+SILENCE_DBFS = -60.0  # RMS below which nothing is heard (POLICY-MUSICNN, rule 1)
 BPM_SHOWN_FROM = 0.15  # confidence (MODELS section 6)
 KEY_SHOWN_FROM = 0.10  # margin to the second key (MODELS section 6)
 
@@ -126,7 +127,10 @@ class Analysis:
         return {tag.name: tag.score for tag in self.tags if tag.model == model}
 
     def only(self, packs: Mapping[str, str]) -> Analysis:
-        """What these packs contributed. Raises KeyError unless all of them listened, in these versions."""
+        """What these packs contributed. Raises KeyError unless all of them listened, in these versions.
+
+        Acoustics stay as they are: `speech`, `music` and `voice` come from the best of all packs that listened.
+        """
         if any(self.packs.get(name) != pack_hash for name, pack_hash in packs.items()):
             raise KeyError(f"not all of {', '.join(packs)} listened")
         return replace(

@@ -8,18 +8,36 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from core.analysis import PackName
 from core.errors import Misconfigured
 from core.home import default_home
+
+
+def _split(value: object) -> object:
+    """Lists may be written `a, b`, which is how the environment has them; a JSON list is read too."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ValueError("is no list: write a,b or a JSON list") from None
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+_Word = TypeVar("_Word")
+Words = Annotated[tuple[_Word, ...], NoDecode, BeforeValidator(_split)]
 
 
 class _Section(BaseModel):
@@ -47,11 +65,11 @@ class Source(_Section):
     kind: Literal["jetstream", "relay"] = Field(
         "jetstream", description="jetstream (JSON, small) or relay (signed commits, verified)"
     )
-    urls: tuple[str, ...] = Field(
+    urls: Words[str] = Field(
         (),
         description="several Jetstream hosts are tried in turn, a relay is one; empty: the public ones",
     )
-    collections: tuple[str, ...] = Field(("fm.plyr.track",), description="record collections to listen for")
+    collections: Words[str] = Field(("fm.plyr.track",), description="record collections to listen for")
     begin: Literal["live", "oldest"] = Field(
         "live",
         description="where the first run begins: with what happens from now on, or with all the source still has",
@@ -92,9 +110,7 @@ class Feeds(_Section):
 class Listening(_Section):
     """Analysis of audio."""
 
-    packs: tuple[PackName, ...] = Field(
-        (), description="model packs: musicnn, effnet, clap; empty: all that are installed"
-    )
+    packs: Words[PackName] = Field((), description="model packs: musicnn, effnet, clap; empty: all that are installed")
     pack_catalogue: Path | None = Field(
         None, description="declarations of the packs' files, sizes and hashes; empty: the built-in ones"
     )
@@ -196,6 +212,8 @@ class Settings(BaseSettings):
             return cls(**(values | overrides))
         except ValidationError as error:
             raise _explained(error) from None
+        except SettingsError as error:  # a whole section as JSON that is none
+            raise Misconfigured("environment", str(error)) from None
 
     @property
     def public_url(self) -> str:

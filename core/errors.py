@@ -5,7 +5,7 @@
         BadRecord NoAudio Held BlobGone BlobTooLarge BlobMismatch UnsafeHost NotAudio Undecodable
         Truncated TooShort TooLong UnknownDid Poison Withdrawn NotUnderstood
       Transient(retry_after?)   the job goes back to ready with backoff
-        Unreachable RateLimited Deadline ChildCrashed StoreBusy DiskFull Unanswered
+        Unreachable RateLimited Deadline ChildCrashed NoChild StoreBusy DiskFull Unanswered
       Misconfigured(key, remedy)  stops the process, exit code 2
       Corrupt(what)               stops the process: never "start fresh"
       XrpcError(name, status)     becomes the wire's {error, message}
@@ -157,6 +157,13 @@ class ChildCrashed(Transient):
     """The listening child died while it had this audio."""
 
     reason = "child_crashed"
+
+
+class NoChild(Transient):
+    """No listening child could be started, though one was before: the machine's trouble, not the audio's."""
+
+    reason = "no_child"
+    patient = True
 
 
 class StoreBusy(Transient):

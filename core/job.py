@@ -23,6 +23,12 @@ class Lease:
     attempt: int  # 1 for the first try
     worker: str
     expires_us: int
+    waits: int = 0  # attempts before that ended with nothing to do but to wait
+
+    @property
+    def tries(self) -> int:
+        """The attempts that count when a job is given up, this one included."""
+        return self.attempt - self.waits
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from core.errors import XrpcError
 from core.types import AtUri
-from earmark.progress import listening_report
+from earmark.progress import Measure, listening_report
 from earmark.report import track_report
 from earmark.telling import Describe
 from earmark.web import Page, json_answer
@@ -34,6 +34,7 @@ class Api:
         sources: Callable[[], list[dict[str, Any]]],
         contact: str,
         describe: Describe,
+        measure: Measure,
     ) -> None:
         self._store = store
         self._feeds = feeds
@@ -43,6 +44,7 @@ class Api:
         self._sources = sources
         self._contact = contact
         self._describe = describe
+        self._measure = measure
         self._home = Template(resources.files("earmark").joinpath("pages/home.html").read_text("utf-8"))
 
     def pages(self) -> dict[str, Page]:
@@ -110,7 +112,7 @@ class Api:
     async def _status(self, _: web.Request) -> web.Response:
         async with self._store.read() as reader:
             by_state, waiting = await tracks.count_by_state(reader), await jobs.counts(reader)
-            listening = await listening_report(reader)
+            listening = await listening_report(reader, self._measure)
         return json_answer(
             {
                 "mode": self._mode(),

@@ -5,7 +5,9 @@ Exit codes: 0 fine, 1 findings, 2 usage or configuration, 3 unavailable.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import ClassVar
@@ -84,6 +86,13 @@ def main() -> None:
         sys.exit(2)
     except AppError as error:
         click.echo(f"earmark: {error}", err=True)
+        sys.exit(3)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        # Nobody reads on (`| head`), or the disk that we print to is full; what Python still holds has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"earmark: the output cannot be written ({error.strerror})", err=True)
         sys.exit(3)
 
 

@@ -28,7 +28,8 @@ from earmark import __version__
 from earmark.api import Api
 from earmark.ears import Ears, open_ears
 from earmark.enrolment import Enrolment
-from earmark.gauges import measure
+from earmark.gauges import keep_near
+from earmark.progress import SparingMeasure
 from earmark.reanalysis import PutInPlace
 from earmark.recheck import recheck_visibility
 from earmark.roles import Roles, within
@@ -79,6 +80,7 @@ class Service:
     def __init__(self, settings: Settings, *, log: Log, clock: Clock) -> None:
         self.settings, self.log, self.clock = settings, log, clock
         self.metrics = Metrics()
+        self._measure = SparingMeasure(clock)
         self.ready = asyncio.Event()
         self.enrolment = Enrolment(settings, log=log)
         loopback = settings.development.allow_loopback
@@ -111,6 +113,7 @@ class Service:
         settings, log = self.settings, self.log
         async with AsyncExitStack() as stack:
             ears = await self._open_ears(stack)
+            await self._check_moods(ears)
             feeds = await self._feeds(ears)
             server, web_app = self._web(ears.store, feeds)
             site = await self._listen(stack, web_app)
@@ -144,10 +147,12 @@ class Service:
             if again:
                 async with ears.store.write() as tx:
                     await generations.retry(tx, now_us=self.clock.now_us())
+            await self._check_moods(ears)
             opened()
 
             async def prepare(generation: Generation) -> PutInPlace:
                 await (await ears.open_index(generation)).checkpoint()
+                await ears.ask_moods(generation, self.catalogue)
                 return _nothing_to_put_in_place
 
             await ears.reanalysis(prepare, background=False).finish(self._children + 1)
@@ -189,7 +194,8 @@ class Service:
         roles.start("feeds", feeds.run)
         roles.start("reanalysis", ears.reanalysis(partial(self._prepare, ears, feeds), background=True).run)
         roles.start("recheck", partial(recheck_visibility, store, self.clock))
-        roles.start("gauges", partial(measure, store, feeds, self.source, self.metrics, kind=self.settings.source.kind))
+        gauges = partial(keep_near, store, feeds, self.source, self.metrics, self._measure)
+        roles.start("gauges", partial(gauges, kind=self.settings.source.kind))
 
     # --- parts ----------------------------------------------------------------------------------------------
 
@@ -251,6 +257,13 @@ class Service:
             refresh_seconds=min(45.0, 1.5 * feeds.settle_seconds),
         )
 
+    async def _check_moods(self, ears: Ears) -> None:
+        """Raises Misconfigured now, not after days of hearing, if the next generation cannot serve these feeds."""
+        async with ears.store.read() as reader:
+            building = (await generations.living(reader)).building
+        if building is not None:
+            await ears.ask_moods(building, self.catalogue)
+
     async def _prepare(self, ears: Ears, feeds: LiveFeeds, generation: Generation) -> PutInPlace:
         """What the feeds need of the generation that is to serve, whole before anything is switched."""
         index = await ears.open_index(generation)
@@ -292,6 +305,7 @@ class Service:
             sources=self.sources,
             contact=settings.service.contact,
             describe=self._policy.describe,
+            measure=self._measure,
         )
 
         async def healthy() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from core.analysis import Analysis, Verdict, VerdictStatus
 from core.mime import contradiction
-from core.types import TrackState
+from core.types import TrackState, Visibility
 from store import Reader, Tx, analyses, labels, tracks
 from store.generations import Generation
 from store.tracks import StoredTrack
@@ -20,6 +20,7 @@ _STATES = {
     VerdictStatus.REFUSED: TrackState.REFUSED,
     VerdictStatus.WITHDRAWN: TrackState.WITHDRAWN,
 }
+_DECIDED = frozenset({TrackState.READY, TrackState.UNDECIDED, TrackState.REFUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,22 @@ async def decide(
     return decisions
 
 
+async def heard_verdict(r: Reader, stored: StoredTrack) -> Verdict | None:
+    """What is said of a track now, if that was decided by hearing the very audio that its record names."""
+    found = await labels.get_verdict(r, str(stored.track.uri))
+    if found is None or found.generation is None or found.audio_key != stored.track.audio_key:
+        return None
+    return found.verdict
+
+
+async def may_decide_anew(r: Reader, stored: StoredTrack) -> bool:
+    """Whether a track that was decided by hearing may get another verdict without a job: it is not on its way (the
+    worker decides then), and has not been deleted, gated or hidden.
+    """
+    shown = stored.state in _DECIDED and not stored.track.gated and stored.visibility is not Visibility.HIDDEN
+    return shown and await heard_verdict(r, stored) is not None
+
+
 async def keep(tx: Tx, stored: StoredTrack, decision: Decision, *, now_us: int) -> None:
     """Store the analysis if it is fresh, and the vectors if mood feeds may show the track; else take them away."""
     if decision.fresh:
@@ -67,6 +84,11 @@ async def settle(tx: Tx, stored: StoredTrack, decision: Decision, *, now_us: int
     """Make this decision the verdict on the track."""
     grounds = {"audio_key": stored.track.audio_key, "generation": decision.generation}
     await _put(tx, str(stored.track.uri), decision.verdict, now_us, **grounds)
+
+
+async def confirm(tx: Tx, stored: StoredTrack, verdict: Verdict, *, now_us: int) -> None:
+    """The verdict stands: the track is where it says, whatever it was on its way to."""
+    await tracks.set_state(tx, str(stored.track.uri), _STATES[verdict.status], verdict.reason, now_us=now_us)
 
 
 async def refuse(tx: Tx, uri: str, reason: str, *, now_us: int) -> None:

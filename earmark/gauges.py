@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from core.metrics import Metrics
+from earmark.progress import Measure
 from feedgen.live import LiveFeeds
 from firehose.source import Source
 from store import Store, generations, jobs, labels, tracks
@@ -12,7 +13,9 @@ from store import Store, generations, jobs, labels, tracks
 EVERY_SECONDS = 5.0
 
 
-async def measure(store: Store, feeds: LiveFeeds, source: Source, metrics: Metrics, *, kind: str) -> None:
+async def keep_near(
+    store: Store, feeds: LiveFeeds, source: Source, metrics: Metrics, measure: Measure, *, kind: str
+) -> None:
     """Until cancelled. `kind` names the source in metrics (never an address)."""
     while True:
         async with store.read() as reader:
@@ -20,7 +23,7 @@ async def measure(store: Store, feeds: LiveFeeds, source: Source, metrics: Metri
             waiting = await jobs.counts(reader)
             seq = await labels.newest_seq(reader)
             building = (await generations.living(reader)).building
-            progress = await generations.measure(reader, building) if building is not None else None
+            progress = await measure(reader, building) if building is not None else None
         for state, count in by_state.items():
             metrics.tracks.labels(state).set(count)
         for state, count in waiting.items():

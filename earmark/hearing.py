@@ -9,6 +9,7 @@ from core.clock import Clock
 from core.errors import ChildCrashed, NoAudio, Poison, Transient, Unanswered
 from core.ports import Analyst, Audio, VisibilityAnswer, VisibilityCheck
 from core.types import Track, Visibility
+from earmark.deciding import heard_verdict
 from store import Store, analyses, generations
 from store.tracks import StoredTrack
 
@@ -56,18 +57,35 @@ class Hearing:
             raise Unanswered(f"no visibility adapter {track.visibility_check!r} is configured for {track.uri}")
         return await self._visibility[track.visibility_check].check(track)
 
-    async def has_heard(self, track: Track) -> bool:
-        """Whether a living generation knows this audio, so that it need not be fetched. Raises NoAudio."""
-        if track.audio_key is None:
-            raise NoAudio(f"{track.uri} names no audio")
+    async def has_heard(self, stored: StoredTrack) -> bool:
+        """Whether this track's verdict was decided by hearing its audio. Raises NoAudio.
+
+        Then nothing is fetched: what is gone since then or cannot be reached keeps its labels, and what the serving
+        generation lacks is heard again in its own time.
+        """
+        if stored.track.audio_key is None:
+            raise NoAudio(f"{stored.track.uri} names no audio")
         async with self._store.read() as reader:
-            for generation in (await generations.living(reader)).both:
-                if await analyses.get(reader, track.audio_key, generation.name) is not None:
-                    return True
-        return False
+            return await heard_verdict(reader, stored) is not None
+
+    async def hear(self, track: Track) -> Analysis | None:
+        """Fetch the audio, and listen unless a living generation knows it from another record: None then.
+
+        It is fetched all the same: anybody may write the CID of somebody's recording into a record, and only what its
+        own host has is told of. Raises what `listen` does.
+        """
+        async with self._store.read() as reader:
+            living = (await generations.living(reader)).both
+            known = [await analyses.get(reader, track.audio_key or "", one.name) for one in living]
+        if not any(known):
+            return await self.listen(track)
+        async with self._audio.fetch(track):
+            return None
 
     async def listen(self, track: Track) -> Analysis:
-        """Fetch the audio and hear it. Raises what `Audio` and `Analyst` do; a second crash on one audio is Poison."""
+        """Fetch the audio and hear it. Raises what `Audio` and `Analyst` do; a second crash on one audio is Poison,
+        whichever generations it was heard for.
+        """
         try:
             async with self._audio.fetch(track) as path:
                 return await self._crew.analyse(path)

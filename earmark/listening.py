@@ -49,11 +49,19 @@ async def settle_listening(store: Store, settings: Settings, *, clock: Clock, lo
     await asyncio.to_thread(sweep_checkpoints, settings.data / "index", [one.name for one in living.both])
     if living.coming is None:
         return Listening(chosen, living)
-    both = await asyncio.to_thread(_with_serving, settings, chosen, living.serving)
-    if both is not None:
-        how = "new tracks enter both"
-    else:
-        how = "the packs that serve no longer listen: new tracks get labels now and enter feeds with the switch"
+    both, obstacle = await asyncio.to_thread(_with_serving, settings, chosen, living.serving)
+    settled = Listening(both or chosen, living)
+    how = "new tracks enter both"
+    if obstacle is not None:
+        how = "new tracks get labels now and enter feeds with the switch"
+        dark = settled.packs_of(living.serving).moods not in living.serving.spaces
+        log.error(
+            "the packs that serve cannot listen any more",
+            packs=",".join(living.serving.packs),
+            why=obstacle,
+            meanwhile=how,
+            feeds="all dark until the switch: the pack that moods are asked with is gone" if dark else "go on",
+        )
     if living.building is not None:
         log.info("another set of packs is being moved to", packs=",".join(chosen.hashes), meanwhile=how)
     else:
@@ -63,16 +71,21 @@ async def settle_listening(store: Store, settings: Settings, *, clock: Clock, lo
             reason=living.coming.reason,
             meanwhile=how,
         )
-    return Listening(both or chosen, living)
+    return settled
 
 
-def _with_serving(settings: Settings, chosen: PackSet, serving: Generation) -> PackSet | None:
-    """The chosen packs and those that serve, if these can still listen as they did."""
+def _with_serving(settings: Settings, chosen: PackSet, serving: Generation) -> tuple[PackSet | None, str | None]:
+    """The chosen packs and those that serve, or why these cannot listen as they did."""
     names = dict.fromkeys((*chosen.hashes, *serving.packs))
     try:
         both = select(
             settings.home, cast("tuple[PackName, ...]", tuple(names)), catalogue=settings.listening.pack_catalogue
         )
-    except (Misconfigured, Corrupt):
-        return None
-    return both if serving.is_heard_by(both.hashes) else None
+    except (Misconfigured, Corrupt) as error:
+        return None, str(error)
+    if serving.is_heard_by(both.hashes):
+        return both, None
+    changed = [name for name, pack_hash in serving.packs.items() if both.hashes.get(name) != pack_hash]
+    if changed:
+        return None, f"another version of {', '.join(changed)} is installed"
+    return None, "this version of Earmark hears differently with the same packs"

@@ -33,7 +33,7 @@ async def listeners(settings: Settings, files: int) -> AsyncIterator[Crew]:
         packs=settings.listening.packs,
         catalogue=settings.listening.pack_catalogue,
         children=min(cores, files),
-        deadline_seconds=max(settings.listening.deadline_seconds, 600.0),
+        deadline_seconds=settings.listening.deadline_seconds,
         max_seconds=settings.listening.max_seconds,
     )
     await crew.start()
@@ -70,7 +70,7 @@ async def listen(crew: Crew, files: Sequence[str]) -> list[Analysis | AppError]:
 
 
 def shown(name: str) -> str:
-    """A file's name as text: bytes that are none (the file system allows them) become U+FFFD."""
+    """A file's name, or another argument, as text: bytes that are none (the system allows them) become U+FFFD."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 

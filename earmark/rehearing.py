@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.clock import Clock, backoff_seconds
-from core.errors import BlobGone, Corrupt, Misconfigured, NoAudio, Permanent, Transient, UnknownDid, Withdrawn
+from core.clock import Clock
+from core.errors import (
+    BlobGone,
+    Corrupt,
+    Misconfigured,
+    NoAudio,
+    Permanent,
+    RateLimited,
+    StoreBusy,
+    Transient,
+    UnknownDid,
+    Unreachable,
+    Withdrawn,
+)
 from core.log import Log
 from core.types import Visibility
-from earmark.deciding import Judge, decide, keep, refuse, settle
+from earmark.deciding import Judge, decide, keep, may_decide_anew, refuse, settle
 from earmark.hearing import Hearing
-from store import Store, Tx, generations, labels, tracks
+from store import Store, Tx, generations, tracks
 from store.generations import Generation, GenerationState, Progress
-from store.tracks import StoredTrack
 
-RETRY_CAP_SECONDS = 3600.0
+RETRY_CAP_SECONDS = 6 * 3600.0  # nothing is urgent: it was heard before
+AWAY_SECONDS = 86_400.0  # so long a host may be away before that counts: with ten attempts then, some three days
 FAILED_SHARE = 0.2  # a generation that lacks more than this much of what could be heard does not serve
 GONE = frozenset(error.reason for error in (BlobGone, NoAudio, UnknownDid, Withdrawn))
+AWAY = frozenset(error.reason for error in (Unreachable, RateLimited))
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often an audio is tried, and the first pause in seconds, which doubles."""
+    """How often an audio is tried at least, and the first pause in seconds; a later one is as long as all before it."""
 
     max_attempts: int
     retry_seconds: float
@@ -43,6 +57,7 @@ class Rehearing:
         self._at = 0  # the last track that was picked
         self._in_hand: set[str] = set()  # audio keys
         self._picking = asyncio.Lock()
+        self._totals: dict[str, int] = {}  # generation -> its recordings when they were last counted
 
     @property
     def busy(self) -> bool:
@@ -61,8 +76,8 @@ class Rehearing:
         uri, audio_key = picked
         began = self._clock.monotonic()
         try:
-            await self._hear_and_keep(target, uri)
-        except (Misconfigured, Corrupt):
+            await self._hear_any(target, uri, audio_key)
+        except (Misconfigured, Corrupt, StoreBusy):
             raise
         except (Permanent, Transient) as error:
             await self._note(target, uri, audio_key, error)
@@ -75,17 +90,35 @@ class Rehearing:
 
     async def _pick(self, target: Generation) -> tuple[str, str] | None:
         """(uri, audio key) of the next track, in hand from now on."""
-        async with self._picking, self._store.read() as reader:
-            for after in dict.fromkeys((self._at, 0)):
-                found = await generations.next_unheard(
-                    reader, target, after=after, now_us=self._clock.now_us(), limit=2 * len(self._in_hand) + 1
-                )
-                for track_id, uri, audio_key in found:
-                    if audio_key not in self._in_hand:
-                        self._at = track_id
-                        self._in_hand.add(audio_key)
-                        return uri, audio_key
+        async with self._picking:
+            in_hand = set(self._in_hand)  # before reading: what another hand ends meanwhile is still unheard in there
+            async with self._store.read() as reader:
+                for after in dict.fromkeys((self._at, 0)):
+                    found = await generations.next_unheard(
+                        reader, target, after=after, now_us=self._clock.now_us(), limit=2 * len(in_hand) + 1
+                    )
+                    for track_id, uri, audio_key in found:
+                        if audio_key not in in_hand:
+                            self._at = track_id
+                            self._in_hand.add(audio_key)
+                            return uri, audio_key
         return None
+
+    async def _hear_any(self, target: Generation, uri: str, audio_key: str) -> None:
+        """From this record, or another one of the same audio: what is gone here may be there."""
+        async with self._store.read() as reader:
+            same = await tracks.of_audio(reader, audio_key)
+            others = [str(one.track.uri) for one in same if one.account_active and await may_decide_anew(reader, one)]
+        gone: Permanent | None = None
+        for one in dict.fromkeys((uri, *others)):
+            try:
+                return await self._hear_and_keep(target, one)
+            except Permanent as error:
+                if error.reason not in GONE:
+                    raise
+                gone = error
+        assert gone is not None
+        raise gone
 
     async def _hear_and_keep(self, target: Generation, uri: str) -> None:
         async with self._store.read() as reader:
@@ -106,7 +139,7 @@ class Rehearing:
             if heard is None or target.name not in (one.name for one in living.both):
                 return
             for record in await tracks.of_audio(tx, stored.track.audio_key):
-                if not await _was_heard(tx, record):
+                if not await may_decide_anew(tx, record):
                     continue
                 for decision in await decide(tx, record, heard, self._judge, [target]):
                     await keep(tx, record, decision, now_us=now_us)
@@ -117,36 +150,65 @@ class Rehearing:
     async def _note(self, target: Generation, uri: str, audio_key: str, error: Permanent | Transient) -> None:
         """Later again, or never; a generation that lacks too much fails at once."""
         now_us = self._clock.now_us()
-        patience = self._patience
+        hopeless = None
         async with self._store.write() as tx:
-            attempt = await generations.attempts(tx, target, audio_key) + 1
-            again = isinstance(error, Transient) and (error.patient or attempt < patience.max_attempts)
-            seconds = backoff_seconds(attempt, self._clock, base=patience.retry_seconds, cap=RETRY_CAP_SECONDS)
-            if isinstance(error, Transient) and error.retry_after_seconds is not None:
-                seconds = max(seconds, min(error.retry_after_seconds, RETRY_CAP_SECONDS))
-            due_us = now_us + int(seconds * 1e6) if again else None
-            await generations.note_unheard(tx, target, audio_key, error.reason, due_us=due_us, now_us=now_us)
-            if not again:
-                await fail_if_hopeless(tx, target, await generations.measure(tx, target), now_us=now_us)
-        self._log.warning("not heard again", uri=uri, reason=error.reason, attempt=attempt, again=again, why=error)
+            attempts, since_us = await generations.tried(tx, target, audio_key) or (0, now_us)
+            waited = (now_us - since_us) / 1e6
+            attempts += _counts(error, waited)
+            pause = self._pause_after(error, attempts, waited)
+            due_us = None if pause is None else now_us + int(pause * 1e6)
+            await generations.note_unheard(
+                tx, target, audio_key, error.reason, attempts=attempts, due_us=due_us, now_us=now_us
+            )
+            if pause is None:
+                hopeless = await self._fail_if_hopeless(tx, target, now_us=now_us)
+        again = pause is not None
+        self._log.warning("not heard again", uri=uri, reason=error.reason, attempt=attempts, again=again, why=error)
+        if hopeless is not None:
+            self._log.error("the move to other packs has failed", packs=",".join(target.packs), reason=hopeless)
+
+    def _pause_after(self, error: Permanent | Transient, attempts: int, waited: float) -> float | None:
+        """Seconds until it is tried again; None: never."""
+        if not isinstance(error, Transient):
+            return None
+        if attempts >= self._patience.max_attempts and _counts(error, waited):
+            return None
+        pause = max(self._patience.retry_seconds, waited) * (0.5 + 0.5 * self._clock.random())
+        return min(max(pause, error.retry_after_seconds or 0.0), RETRY_CAP_SECONDS)
+
+    async def _fail_if_hopeless(self, tx: Tx, target: Generation, *, now_us: int) -> str | None:
+        """Why a generation that is being built has failed now, if it has. Recordings are counted only when it may."""
+        _, given_up = await generations.count_unheard(tx, target)
+        lost = sum(count_lost(given_up).values())
+        if target.state is not GenerationState.BUILDING or lost <= FAILED_SHARE * self._totals.get(target.name, 0):
+            return None
+        progress = await generations.measure(tx, target)
+        self._totals[target.name] = progress.total
+        hopeless = why_hopeless(progress)
+        if hopeless is not None:
+            await generations.fail(tx, target, hopeless, now_us=now_us)
+        return hopeless
 
 
-async def fail_if_hopeless(tx: Tx, target: Generation, progress: Progress, *, now_us: int) -> bool:
-    """Whether a generation that is being built lacks too much to serve: it has failed then. What is gone is no lack."""
-    lost = {reason: count for reason, count in progress.given_up.items() if reason not in GONE}
-    if target.state is not GenerationState.BUILDING or sum(lost.values()) <= FAILED_SHARE * progress.total:
-        return False
+def _counts(error: Permanent | Transient, waited: float) -> bool:
+    """Whether this was an attempt: not while there was only to wait, for an answer or for a host to come back."""
+    if not isinstance(error, Transient):
+        return True
+    return not error.patient and (error.reason not in AWAY or waited >= AWAY_SECONDS)
+
+
+def count_lost(given_up: Mapping[str, int]) -> dict[str, int]:
+    """Reason -> how many recordings could have been heard and were not. What is gone is no loss."""
+    return {reason: count for reason, count in given_up.items() if reason not in GONE}
+
+
+def why_hopeless(progress: Progress) -> str | None:
+    """Why a generation lacks too much to serve, if it does."""
+    lost = count_lost(progress.given_up)
+    if sum(lost.values()) <= FAILED_SHARE * progress.total:
+        return None
     reasons = ", ".join(f"{reason} {count}" for reason, count in lost.items())
-    why = f"{sum(lost.values())} of {progress.total} recordings could not be heard ({reasons})"
-    await generations.fail(tx, target, why, now_us=now_us)
-    return True
-
-
-async def _was_heard(tx: Tx, record: StoredTrack) -> bool:
-    """Whether what is said of a record now was decided by hearing this audio, and it may still be heard."""
-    verdict = await labels.get_verdict(tx, str(record.track.uri))
-    same = verdict is not None and verdict.audio_key == record.track.audio_key and verdict.generation is not None
-    return same and not record.track.gated
+    return f"{sum(lost.values())} of {progress.total} recordings could not be heard ({reasons})"
 
 
 class _Bug(Transient):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.analysis import Analysis
 from core.clock import format_datetime
 from core.types import Visibility
 from earmark.telling import Describe, tell_acoustics, tell_genres, tell_segments
 from store import Reader, analyses, jobs, labels, links, tracks
+from store.labels import StoredVerdict
+from store.tracks import StoredTrack
 
 
 async def track_report(
@@ -27,8 +30,7 @@ async def track_report(
     # What its artist keeps from the public keeps its words here too: state and reason are enough to ask about it.
     asked = stored.track.visibility_check is not None
     public = stored.account_active and not stored.track.gated and (not asked or stored.visibility is Visibility.PUBLIC)
-    audio_key = stored.track.audio_key
-    analysis = await analyses.shown(reader, audio_key) if public and audio_key is not None else None
+    analysis = await _heard_for(reader, stored, verdict) if public else None
     return {
         "uri": uri,
         "title": stored.track.title if public else None,
@@ -68,3 +70,13 @@ async def track_report(
         ],
         "posts": [link.post_uri for link in posts] if public else [],
     }
+
+
+async def _heard_for(reader: Reader, stored: StoredTrack, verdict: StoredVerdict | None) -> Analysis | None:
+    """The analysis behind the verdict. Anybody's record may name another's audio, also audio that was hidden since:
+    nothing is told of it unless the verdict on this very record was decided by hearing it.
+    """
+    audio_key = stored.track.audio_key
+    if audio_key is None or verdict is None or verdict.generation is None or verdict.audio_key != audio_key:
+        return None
+    return await analyses.shown(reader, audio_key)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from rich.console import Console
 
 from core.analysis import Acoustics, Analysis, Genre, Segment
 
 Describe = Callable[[Segment], tuple[Genre, ...]]  # labeler.Policy.describe
+_PIPE_COLUMNS = 120  # of a pipe or a file, which have no width: at rich's 80 the tables break every name
+
+
+def open_console() -> Console:
+    """Stdout for tables: as wide as the terminal, or as COLUMNS says, else 120."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_PIPE_COLUMNS)
 
 
 def tell_genres(genres: Iterable[Genre], *, digits: int = 4) -> list[dict[str, Any]]:

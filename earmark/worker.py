@@ -17,7 +17,7 @@ from core.log import Log
 from core.metrics import Metrics
 from core.ports import VisibilityAnswer
 from core.types import TrackState, Visibility
-from earmark.deciding import Judge, decide, keep, refuse, settle
+from earmark.deciding import Judge, confirm, decide, heard_verdict, keep, refuse, settle
 from earmark.hearing import Hearing
 from store import Store, generations, jobs, tracks
 from store.tracks import StoredTrack
@@ -83,7 +83,7 @@ class Worker:
         """Logged once; the lease is left to expire, so that the job is tried again, but not for ever."""
         self._log.exception("bug in a job", job=lease.job_id, uri=lease.uri)
         self._metrics.jobs.labels("bug", "bug").inc()
-        if lease.attempt >= self._max_attempts:
+        if lease.tries >= self._max_attempts:
             await self._bury(lease, "exhausted:bug", "exhausted")
 
     async def _claim(self) -> Lease | None:
@@ -146,10 +146,10 @@ class Worker:
         if answer.visibility is Visibility.HIDDEN:
             return await self._commit_hidden(lease, answer)
         heard = None
-        if not await self._hearing.has_heard(stored.track):
+        if not await self._hearing.has_heard(stored):
             if not await self._begin(lease):
                 return "fenced", None
-            heard = await self._hearing.listen(stored.track)
+            heard = await self._hearing.hear(stored.track)
         return await self._commit(lease, stored, heard, answer)
 
     async def _begin(self, lease: Lease) -> bool:
@@ -167,21 +167,24 @@ class Worker:
         """T2: job done, analysis, vectors and the verdict that the publisher will take up, or nothing of it.
 
         The generation that serves has the word; one that is being built gets its part and does not speak yet, unless
-        nobody else heard the track.
+        nobody else heard the track. If no living one did, what was decided by hearing it before stands.
         """
         now_us = self._clock.now_us()
         async with self._store.write() as tx:
             living = await generations.living(tx)
             decisions = await decide(tx, stored, heard, self._judge, living.both)
-            if not decisions:
+            verdict = decisions[0].verdict if decisions else await heard_verdict(tx, stored)
+            if verdict is None:
                 raise _GenerationChanged(f"{lease.uri}: what was known of it has been retired meanwhile")
-            verdict = decisions[0].verdict
             if not await jobs.finish(tx, lease, state=JobState.DONE, reason=verdict.reason, now_us=now_us):
                 return "fenced", None
             await tracks.set_visibility(tx, lease.uri, answer.visibility, page_url=answer.page_url, now_us=now_us)
             for decision in decisions:
                 await keep(tx, stored, decision, now_us=now_us)
-            await settle(tx, stored, decisions[0], now_us=now_us)
+            if decisions:
+                await settle(tx, stored, decisions[0], now_us=now_us)
+            else:
+                await confirm(tx, stored, verdict, now_us=now_us)
         return verdict.status.value, verdict.reason
 
     async def _commit_hidden(self, lease: Lease, answer: VisibilityAnswer) -> tuple[str, str | None]:
@@ -207,17 +210,19 @@ class Worker:
         return outcome, reason
 
     async def _retry(self, lease: Lease, stored: StoredTrack, error: Transient) -> tuple[str, str | None]:
-        """Back to ready with backoff; after `max_attempts` the job is given up, unless the error is patient."""
+        """Back to ready with backoff; after `max_attempts` the job is given up; patient waits are none."""
         now_us = self._clock.now_us()
         self._log.warning("will try again", uri=lease.uri, reason=error.reason, attempt=lease.attempt, why=error)
-        if lease.attempt >= self._max_attempts and not error.patient:
+        if lease.tries >= self._max_attempts and not error.patient:
             return await self._bury(lease, f"exhausted:{error.reason}", "exhausted")
         seconds = backoff_seconds(lease.attempt, self._clock, base=self._retry_seconds, cap=RETRY_CAP_SECONDS)
         if error.retry_after_seconds is not None:
             seconds = max(seconds, min(error.retry_after_seconds, RETRY_CAP_SECONDS))
         run_after_us = now_us + int(seconds * 1e6)
         async with self._store.write() as tx:
-            if not await jobs.retry(tx, lease, reason=error.reason, run_after_us=run_after_us, now_us=now_us):
+            if not await jobs.retry(
+                tx, lease, reason=error.reason, run_after_us=run_after_us, now_us=now_us, waited=error.patient
+            ):
                 return "fenced", None
             await tracks.set_state(tx, lease.uri, TrackState.QUEUED, error.reason, now_us=now_us)
         return "retry", error.reason

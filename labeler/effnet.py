@@ -6,11 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.analysis import Analysis, Genre, Tag
-from core.taxonomy import Publish, Style, Taxonomy
+from core.taxonomy import Publish, Taxonomy
 from labeler.rule import Bar, Objection
 
 NON_MUSIC = "non-music"
 FIELD_RECORDING = "non-music-field-recording"
+
+# To keep is ours: four fifths of what it takes to be named, as with the ratios of step 7.
+_GATE = Bar(floor=0.15, ratio_of_top=0.5, keep_floor=0.12, keep_ratio_of_top=0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +21,13 @@ class EffnetConstants(Bar):
     """Beta: from the model's card and other people's use of it, fitted to nothing. Steps of TAXONOMY section 3."""
 
     gate_sum_of: int = 3  # (1) this many of the best Non-Music styles together ...
-    gate_style: float = 0.15  # (1) ... and one is named if it reaches this
+    gate: Bar = _GATE  # (1) ... and one is named if it reaches this
     min_top: float = 0.10  # (2) below it nothing new is said
     floor: float = 0.08  # (3)
     ratio_of_top: float = 0.5  # (3)
     keep_floor: float = 0.06  # ours: as much below the floor as musicnn's
     keep_ratio_of_top: float = 0.4  # (7)
-    max_styles: int = 3  # (3)
+    max_styles: int = 3  # (3) a parent without any of them counts as one
     stated_floor: float = 0.02  # (6)
 
 
@@ -56,60 +59,74 @@ class EffnetRule:
         heard = scores.get(identifier, 0.0) >= self._constants.stated_floor
         return heard and self._taxonomy.parent_of(identifier) != NON_MUSIC
 
-    def what_speaks_against(self, analysis: Analysis) -> Objection | None:
+    def what_speaks_against(self, analysis: Analysis, previous: Collection[str]) -> Objection | None:
         """`non_music`: the best Non-Music styles together reach the best style of music (step 1).
 
         An artist's word overrules it only where what was heard is a field recording: ambient music is often made of
         them, but a talk is no techno whatever its author writes.
         """
+        constants = self._constants
         scores = {self._by_source[name]: score for name, score in analysis.scores("discogs").items()}
         music = max((score for style, score in scores.items() if style.parent != NON_MUSIC), default=0.0)
         others = sorted(
             ((style, score) for style, score in scores.items() if style.parent == NON_MUSIC), key=lambda pair: -pair[1]
         )
-        total = sum(score for _, score in others[: self._constants.gate_sum_of])
+        total = sum(score for _, score in others[: constants.gate_sum_of])
         if total < music:
             return None
-        named = [
-            style.identifier
-            for style, score in others
-            if style.publish is Publish.STYLE and score >= self._constants.gate_style
+        named = {style.identifier: score for style, score in others if style.publish is Publish.STYLE}
+        labels: tuple[str, ...] = ()
+        if total >= (constants.keep_floor if NON_MUSIC in previous else constants.min_top):
+            labels = (NON_MUSIC, *self._name_non_music(named, previous))
+        return Objection("non_music", labels, yields=bool(others) and others[0][0].identifier == FIELD_RECORDING)
+
+    def _name_non_music(self, named: Mapping[str, float], previous: Collection[str]) -> list[str]:
+        """At most one of the styles in `named` (best first): the live one while it holds, else the best."""
+        top = max(named.values(), default=0.0)
+        passing = [
+            style for style, score in named.items() if score >= self._constants.gate.height(top, live=style in previous)
         ]
-        return Objection(
-            "non_music",
-            labels=(NON_MUSIC, *named[:1]) if total >= self._constants.min_top else (),
-            yields=bool(others) and others[0][0].identifier == FIELD_RECORDING,
-        )
+        return sorted(passing, key=lambda style: style not in previous)[:1]
 
     def choose(
         self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str]
     ) -> tuple[str, ...]:
-        """The best styles, each after its parent (steps 2 to 6). The artist's word leaves only its own parents."""
-        named = sorted(self._taxonomy.parents.keys() & stated, key=lambda identifier: -scores[identifier])
-        chosen = named[: self._constants.max_styles]
-        for style in self._choose_styles(scores, stated, previous):
-            if style.parent not in chosen:
-                chosen.append(style.parent)
-            if style.publish is Publish.STYLE:
-                chosen.append(style.identifier)
+        """The best styles, each after its parent, and the live parents (steps 2 to 7)."""
+        chosen: list[str] = []
+        for label in self._rank(scores, stated, previous):
+            more = list(dict.fromkeys((*chosen, self._taxonomy.parent_of(label), label)))
+            told_by_style = {self._taxonomy.parent_of(one) for one in more if one in self._taxonomy.styles}
+            if len({*more} - told_by_style) <= self._constants.max_styles:
+                chosen = more
         return tuple(chosen)
 
-    def _choose_styles(
-        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str]
-    ) -> list[Style]:
-        styles = [self._taxonomy.styles[identifier] for identifier in scores if identifier in self._taxonomy.styles]
-        styles = [style for style in styles if style.parent != NON_MUSIC]
-        top = max((scores[style.identifier] for style in styles), default=0.0)
-        parents = {self._taxonomy.parent_of(identifier) for identifier in stated}
+    def _rank(self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str]) -> list[str]:
+        """Labels that pass: the artist's own, the best style's, those that are live, newcomers; each best first.
 
-        def passes(style: Style) -> bool:
-            if style.publish is Publish.NEVER or (parents and style.parent not in parents):
-                return False
-            if style.identifier in stated:
-                return True
-            live = (style.identifier if style.publish is Publish.STYLE else style.parent) in previous
-            bar = self._constants.height(top, live=live)
-            return (live or top >= self._constants.min_top) and scores[style.identifier] >= bar
-
-        chosen = sorted(filter(passes, styles), key=lambda style: style.identifier not in stated)
-        return chosen[: self._constants.max_styles]  # the artist's own first, then best first
+        A parent passes by itself only if it is stated or live. A style that is not published speaks for its parent
+        alone, so it takes no place that the parent has not. The artist's word leaves only its own parents.
+        """
+        constants, taxonomy = self._constants, self._taxonomy
+        music = {
+            identifier: score for identifier, score in scores.items() if taxonomy.parent_of(identifier) != NON_MUSIC
+        }
+        top = max(music.values(), default=0.0)
+        parents = {taxonomy.parent_of(identifier) for identifier in stated}
+        passing: set[str] = set()
+        named: set[str] = set()
+        best: str | None = None
+        for identifier, score in music.items():
+            parent, publish = taxonomy.parent_of(identifier), taxonomy.publish_kind(identifier)
+            if publish is Publish.NEVER or (parents and parent not in parents):
+                continue
+            label = identifier if publish is Publish.STYLE else parent
+            live, may_be_new = label in previous, identifier != parent and top >= constants.min_top
+            if identifier in stated:
+                named.add(label)
+            elif not (live or may_be_new) or score < constants.height(top, live=live):
+                continue
+            passing.add(label)
+            if best is None and identifier != parent:
+                best = label
+        ranked = [label for label in scores if label in passing]
+        return sorted(ranked, key=lambda label: (label not in named, label != best, label not in previous))

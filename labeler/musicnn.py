@@ -147,7 +147,7 @@ class MusicnnRule:
         """The taggers know few styles: a style is echoed by its parent."""
         return scores.get(self._taxonomy.parent_of(identifier), 0.0) >= self._constants.stated_floor
 
-    def what_speaks_against(self, analysis: Analysis) -> Objection | None:
+    def what_speaks_against(self, analysis: Analysis, previous: Collection[str]) -> Objection | None:
         """`speech_like` (step 2), `voice_alone` or `no_music_heard`: MTT hears neither an instrument nor a genre.
 
         The last two gates are ours; docs/models.md says what was measured. An artist who names a genre knows better

@@ -11,7 +11,7 @@ from labeler.musicnn import MusicnnRule, TagMapping
 from labeler.rule import Rule
 
 MAX_LABELS = 5  # TAXONOMY section 3.4
-GENRES_SHOWN = 10  # what the API and the CLI show of the scores before policy
+GENRES_SHOWN = 10  # what the API and the CLI show of the scores, whether or not they become labels
 SEGMENT_GENRES = 3
 SEGMENT_FLOOR = 0.10  # beta, 0..1: what is weaker says nothing about a stretch
 SILENCE_RMS_DBFS = -60.0  # POLICY-MUSICNN step 1: true of every pack, none was trained on nothing
@@ -45,14 +45,14 @@ class Policy:
         if rule is None:
             raise ValueError(f"no rule for genres from {', '.join(analysis.packs)}")
         genres = rule.score(analysis.tags)
-        shown = genres[:GENRES_SHOWN]
+        shown = self._keep_publishable(genres)[:GENRES_SHOWN]
         if ADULT_SELF_LABELS.intersection(self_labels):
             return Verdict(VerdictStatus.REFUSED, reason="self_label", genres=shown)
         if analysis.rms_dbfs < SILENCE_RMS_DBFS:
             return Verdict(VerdictStatus.UNDECIDED, reason="silence", genres=shown)
         scores = {genre.identifier: genre.score for genre in genres}
         stated = self._stated(rule, scores, author_tags)
-        objection = rule.what_speaks_against(analysis)
+        objection = rule.what_speaks_against(analysis, previous)
         if objection is not None and not (objection.yields and stated):
             status = VerdictStatus.OK if objection.labels else VerdictStatus.UNDECIDED
             return Verdict(status, objection.labels, reason=objection.reason, genres=shown)
@@ -67,15 +67,16 @@ class Policy:
         A parent that is no stronger than one of its own styles among them says nothing more and is left out.
         """
         rule = self._rule_for(segment.tags)
-        genres = [
-            genre
-            for genre in (rule.score(segment.tags) if rule is not None else ())
-            if genre.score >= SEGMENT_FLOOR and self._taxonomy.publish_kind(genre.identifier) is Publish.STYLE
-        ]
+        scored = rule.score(segment.tags) if rule is not None else ()
+        genres = [genre for genre in self._keep_publishable(scored) if genre.score >= SEGMENT_FLOOR]
         styles = [genre for genre in genres if genre.identifier in self._taxonomy.styles]
         told_by_style = {self._taxonomy.parent_of(style.identifier): style.score for style in reversed(styles)}
         told = [genre for genre in genres if genre.score > told_by_style.get(genre.identifier, 0.0)]
         return tuple(told[:SEGMENT_GENRES])
+
+    def _keep_publishable(self, genres: Sequence[Genre]) -> tuple[Genre, ...]:
+        """What people may be shown: a style that no label may name is not named elsewhere either."""
+        return tuple(genre for genre in genres if self._taxonomy.publish_kind(genre.identifier) is Publish.STYLE)
 
     def _rule_for(self, tags: Sequence[Tag]) -> Rule | None:
         """None where no tagger of genres heard anything."""

@@ -45,8 +45,8 @@ class Rule(Protocol):
         """Whether enough of what an artist names is heard in the audio."""
         ...
 
-    def what_speaks_against(self, analysis: Analysis) -> Objection | None:
-        """Why this is not taken for music, apart from silence."""
+    def what_speaks_against(self, analysis: Analysis, previous: Collection[str]) -> Objection | None:
+        """Why this is not taken for music, apart from silence; `previous` are live."""
         ...
 
     def choose(

@@ -81,7 +81,8 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     front_end: FrontEnd
     wheel: Wheel | None = None
     files: tuple[Download, ...] = ()
-    # A module that is run on the folder of verified files; what it writes there belongs to the pack.
+    # A module that is run on the folder of verified files; what it writes there belongs to the pack, which works
+    # without it too.
     convert: Annotated[str, Meta(pattern=r"^models\.[a-z_]+\Z")] | None = None
     recipe: int = 1  # raised when a conversion makes other bytes of the same downloads: installed packs are made anew
 

@@ -107,7 +107,7 @@ class Crew:
         """Listen to one local file, waiting for a free child first.
 
         Raises NotAudio, Undecodable, Truncated, TooShort, TooLong; ChildCrashed; Deadline (counted from when a child
-        begins); Transient when the crew is closed meanwhile; Misconfigured when no child will start any more.
+        begins); NoChild; Transient when the crew is closed meanwhile; Misconfigured when a pack has become unfit.
         """
         child = await self._idle.get()
         try:

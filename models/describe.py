@@ -1,25 +1,59 @@
-"""From the numbers that a child sent to an Analysis. A child has read hostile bytes: its numbers are checked."""
+"""From the numbers that a child sent to an Analysis. A child has read hostile bytes: every number is checked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, pairwise
+from types import MappingProxyType
 
 import numpy as np
 
-from core.analysis import Acoustics, Analysis, Segment, Space, Tag, TaggerName, Vector
+from core.analysis import PACK_OF_TAGGER, Acoustics, Analysis, Segment, Space, Tag, TaggerName, Vector
+from models.child.containers import Container
+from models.child.key import TONICS
+from models.child.waveform import PEAKS
 from models.moods import TAGGERS, sound_vector, tag_vector
 from models.pack import tag_names
 from models.wire import BadFrame, Heard
 
 _STRONGEST = 12  # tags of each tagger that a segment keeps
+_HALF = 200  # dimensions of one musicnn embedding
+_OPTIONAL: frozenset[TaggerName] = frozenset({"moodtheme"})  # its head may be missing
+# What the decoder and the meters can yield, with some room: samples are at most 16 times full scale.
+_RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "duration_seconds": (0.0, 1e6),
+        "rms_dbfs": (-200.0, 60.0),
+        "bpm": (49.0, 221.0),
+        "bpm_confidence": (0.0, 1.0),
+        "key_confidence": (0.0, 2.0),
+        "loudness_lufs": (-70.1, 60.0),
+        "loudness_range_lu": (0.0, 130.0),
+        "sample_peak_dbfs": (-200.0, 60.0),
+        "true_peak_dbtp": (-200.0, 60.0),
+        "clipped": (0.0, 1.0),
+        "channels": (1, 65_535),
+        "sample_rate": (2_000, 768_000),
+        "speech": (0.0, 1.0),
+        "music": (0.0, 1.0),
+        "voice": (0.0, 1.0),
+    }
+)
+_MAY_BE_NONE = frozenset({"bpm", "loudness_lufs", "loudness_range_lu"})
 
 
 def describe(heard: Heard, packs: Mapping[str, str]) -> Analysis:
-    """What these packs (name -> hash) heard. Raises BadFrame when something is missing or no number."""
-    _refuse_nonsense(heard.acoustics)
-    tags = tuple(tag for tagger, scores in heard.scores.items() for tag in _name(tagger, scores))
+    """What these packs (name -> hash) heard. Raises BadFrame for what they cannot have heard."""
+    if heard.container not in frozenset(Container):
+        raise BadFrame("no container that we read")
+    _check_ranges(heard, ("duration_seconds", "rms_dbfs"))
+    _check_acoustics(heard.acoustics)
+    _check_segments(heard)
+    expected = [tagger for tagger, pack in PACK_OF_TAGGER.items() if pack in packs]
+    if missing := set(expected) - _OPTIONAL - heard.scores.keys():
+        raise BadFrame(f"no scores of {', '.join(sorted(missing))}")
+    tags = tuple(chain.from_iterable(_name_all(heard.scores, expected)))
     return Analysis(
         packs=dict(packs),
         duration_seconds=heard.duration_seconds,
@@ -31,7 +65,7 @@ def describe(heard: Heard, packs: Mapping[str, str]) -> Analysis:
             Segment(
                 segment.start_seconds,
                 segment.end_seconds,
-                tuple(tag for tagger, scores in segment.scores.items() for tag in _strongest(_name(tagger, scores))),
+                tuple(tag for named in _name_all(segment.scores, expected) for tag in _strongest(named)),
             )
             for segment in heard.segments
         ),
@@ -56,7 +90,10 @@ def _find_vectors(
     vectors: dict[Space, Vector] = {}
     try:
         if "musicnn" in packs:
-            sound = sound_vector(*(np.asarray(embeddings[tagger], np.float32) for tagger in TAGGERS))
+            halves = [np.asarray(embeddings[tagger], np.float32) for tagger in TAGGERS]
+            if any(half.shape != (_HALF,) or not np.isfinite(half).all() for half in halves):
+                raise BadFrame("an embedding is not what it should be")
+            sound = sound_vector(*halves)
             vectors[Space.MUSICNN_SOUND] = to_unit(sound.tolist(), 400)
             vectors[Space.MUSICNN_TAGS] = tag_vector([tag for tag in tags if tag.model in TAGGERS])
         if "effnet" in packs:
@@ -68,10 +105,19 @@ def _find_vectors(
     return vectors
 
 
+def _name_all(scores: Mapping[TaggerName, Sequence[float | None]], expected: Sequence[TaggerName]) -> list[list[Tag]]:
+    """By tagger, in the order of the expected ones."""
+    if strange := scores.keys() - set(expected):
+        raise BadFrame(f"scores of {', '.join(sorted(strange))}, whose pack does not listen")
+    return [_name(tagger, scores[tagger]) for tagger in expected if tagger in scores]
+
+
 def _name(tagger: TaggerName, scores: Sequence[float | None]) -> list[Tag]:
     """In the order of the pack's labels, without the heads that are not installed."""
     names = tag_names(tagger)
-    if len(names) != len(scores) or not all(score is None or 0.0 <= score <= 1.0 for score in scores):
+    if len(names) != len(scores) or not all(
+        tagger == "heads" if score is None else 0.0 <= score <= 1.0 for score in scores
+    ):
         raise BadFrame(f"the scores of {tagger} are not what they should be")
     return [Tag(name, tagger, score) for name, score in zip(names, scores, strict=True) if score is not None]
 
@@ -80,7 +126,25 @@ def _strongest(tags: Sequence[Tag]) -> list[Tag]:
     return sorted(tags, key=lambda tag: -tag.score)[:_STRONGEST]
 
 
-def _refuse_nonsense(acoustics: Acoustics) -> None:
-    values = (getattr(acoustics, field.name) for field in fields(acoustics))
-    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
-        raise BadFrame("an acoustic measure is no number")
+def _check_acoustics(acoustics: Acoustics) -> None:
+    _check_ranges(acoustics, [name for name in _RANGES if hasattr(acoustics, name)])
+    if (acoustics.key is None) != (acoustics.mode is None) or acoustics.key not in (None, *TONICS):
+        raise BadFrame("a key that is none")
+    if len(acoustics.peaks) != PEAKS:
+        raise BadFrame(f"{len(acoustics.peaks)} peaks")
+
+
+def _check_segments(heard: Heard) -> None:
+    """One after the other within the track."""
+    times = [time for segment in heard.segments for time in (segment.start_seconds, segment.end_seconds)]
+    if not all(before <= after for before, after in pairwise([0.0, *times, heard.duration_seconds])):  # NaN is not
+        raise BadFrame("the segments are out of order")
+
+
+def _check_ranges(measured: Heard | Acoustics, names: Iterable[str]) -> None:
+    for name in names:
+        value, (lowest, highest) = getattr(measured, name), _RANGES[name]
+        if value is None and name in _MAY_BE_NONE:
+            continue
+        if value is None or not lowest <= value <= highest:  # NaN is in no range
+            raise BadFrame(f"{name} cannot be {value}")

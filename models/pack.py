@@ -152,8 +152,12 @@ def pack_folder(home: Path, name: str) -> Path:
 
 
 def is_installed(home: Path, name: str) -> bool:
-    """Whether something is installed under that name; `verify` says whether it is whole."""
-    return (pack_folder(home, name) / MANIFEST).is_file()
+    """Whether something is installed under that name; `verify` says whether it is whole. Raises Misconfigured."""
+    path = pack_folder(home, name) / MANIFEST
+    try:
+        return path.is_file()
+    except PermissionError as error:
+        raise Misconfigured("EARMARK_HOME", f"{path} cannot be read ({error.strerror})") from error
 
 
 def read_manifest(home: Path, name: str) -> Manifest | None:
@@ -175,7 +179,7 @@ def verify(home: Path, name: str, *, catalogue: Path | None = None) -> Installed
     if manifest is None or manifest.pack != name:
         raise Corrupt(f"{folder}: its {MANIFEST} is damaged; {remedy}")
     if manifest.made_from != pack.made_from:
-        raise Corrupt(f"{folder}: made from another declaration of the pack than this one; {remedy}")
+        raise Corrupt(f"{folder}: made by another version of Earmark, or from another catalogue; {remedy}")
     try:
         found = survey(folder)
     except OSError as error:

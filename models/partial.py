@@ -78,7 +78,7 @@ class Partial:
             problem = f"{name} has SHA-256 {self._digest.hexdigest()}, expected {expected.sha256}"
         if problem:
             self.discard()
-            raise Corrupt(f"{problem}; it was deleted")
+            raise Corrupt(f"{problem}; what was fetched is deleted")
         os.fsync(self._file.fileno())
         self._path.rename(self._target)
         self._origin.unlink(missing_ok=True)

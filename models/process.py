@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from core.analysis import PackName
-from core.errors import ChildCrashed, Misconfigured
+from core.errors import ChildCrashed, Misconfigured, NoChild
 from models.wire import (
     LENGTH,
     Answer,
@@ -58,6 +58,7 @@ class ChildProcess:
     def __init__(self, python: str, role: Literal["listen", "text"], folders: Mapping[PackName, Path]) -> None:
         packs = (f"{name}={folder.absolute()}" for name, folder in folders.items())
         self._command = (python, "-I", "-m", "models.child", role, *packs)
+        self._proven = False  # whether a start ever went well
         self._process: asyncio.subprocess.Process | None = None
         self._socket: socket.socket | None = None  # our end, which the streams below use
         self._reader: asyncio.StreamReader | None = None
@@ -72,7 +73,11 @@ class ChildProcess:
         return None if process is None or process.returncode is not None else process.pid
 
     async def start(self) -> None:
-        """Spawn and wait until it is warm. Raises Misconfigured with what it said on stderr, or which pack is unfit."""
+        """Spawn and wait until it is warm.
+
+        Raises Misconfigured with what it said on stderr, or which pack is unfit. Once a start went well the machine is
+        to blame if the next does not (memory, processes), and that passes: NoChild.
+        """
         try:
             await self._spawn()
             async with asyncio.timeout(_START_SECONDS):
@@ -81,13 +86,14 @@ class ChildProcess:
             fate = str(error) if isinstance(error, BadFrame | TimeoutError) else await self._learn_fate()
             await self.kill()
             said = self._words() or fate or f"silence for {_START_SECONDS:.0f} s"
-            raise Misconfigured("models", f"the listening child does not start: {said}") from error
+            raise self._failure("models", f"the listening child does not start: {said}") from error
         except BaseException:
             await self.kill()
             raise
         if not isinstance(answer, Ready):
             await self.kill()
             raise _explain(answer)
+        self._proven = True
 
     async def ask(self, request: Request, deadline_seconds: float, *, audio: int | None = None) -> Answer:
         """One request, with the descriptor of an open file or not; one answer.
@@ -145,10 +151,13 @@ class ChildProcess:
             except OSError as error:
                 ours.close()
                 stderr.close()
-                raise Misconfigured("models.python", f"{self._command[0]} cannot be run ({error.strerror})") from error
+                raise self._failure("models", f"{self._command[0]} cannot be run ({error.strerror})") from error
         self._listener = asyncio.create_task(self._hear(stderr, process.pid), name="child's stderr")
         self._socket = ours
         self._reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+
+    def _failure(self, key: str, what: str) -> Misconfigured | NoChild:
+        return NoChild(what) if self._proven else Misconfigured(key, what)
 
     async def _read_answer(self) -> Answer:
         assert self._reader is not None

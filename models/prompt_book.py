@@ -47,7 +47,12 @@ class PromptBook:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._path.parent, suffix=".part", delete=False) as part:
-                np.savez(part, texts=np.array(texts), vectors=np.stack([kept[text] for text in texts]))
-            Path(part.name).replace(self._path)
+                try:
+                    np.savez(part, texts=np.array(texts), vectors=np.stack([kept[text] for text in texts]))
+                    part.flush()
+                    Path(part.name).replace(self._path)
+                except BaseException:
+                    Path(part.name).unlink(missing_ok=True)
+                    raise
         except OSError:
             return

@@ -68,16 +68,16 @@ async def build_prompt_query(analyst: Analyst, positive: Sequence[str], negative
 def score_prompts(positive: Vector, negative: Vector) -> NDArray[np.float64]:
     """How well each track fits, in standard deviations: f64 [tracks].
 
-    What `fit_prompts` says, standardised over these tracks, which have to be the whole corpus. With fewer than 50
-    tracks a score is the lesser of that and of the fit itself, so that the best of a few tracks is not said to fit for
-    being the best.
+    What `fit_prompts` says, standardised over these tracks, which have to be the whole corpus. Of fewer than 50 tracks
+    the fit itself: each is judged alone, and the best of a few is not said to fit for being the best.
     """
     if len(positive) == 0:
         return np.empty(0)
     fit = fit_prompts(positive, negative)
+    if len(fit) < SMALL_CORPUS:
+        return fit
     spread = float(fit.std())
-    relative = (fit - fit.mean()) / spread if spread > _NO_SPREAD else np.zeros_like(fit)
-    return relative if len(fit) >= SMALL_CORPUS else np.minimum(relative, fit)
+    return (fit - fit.mean()) / spread if spread > _NO_SPREAD else np.zeros_like(fit)
 
 
 def fit_prompts(positive: Vector, negative: Vector) -> NDArray[np.float64]:

@@ -160,7 +160,14 @@ def _convert(pack: Pack, workshop: Path, made: Path, progress: Progress) -> None
         convert_wheel(workshop / pack.wheel.path, made)
     if pack.convert is not None:
         progress(f"converting with {pack.convert}")
-        if said := run_converter(pack.convert, str(made.absolute())):
+        given = set(made.iterdir())
+        try:
+            said = run_converter(pack.convert, str(made.absolute()))
+        except AppError as failure:  # what it makes is faster, not needed
+            for unfinished in set(made.iterdir()) - given:
+                unfinished.unlink()
+            said = f"the pack is installed without what that makes: {failure}"
+        if said:
             progress(said)
 
 

@@ -60,7 +60,7 @@ class Texts:
         """
         if len(texts) > MAX_TEXTS:
             raise ValueError(f"{len(texts)} texts at once, the limit is {MAX_TEXTS}")
-        wanted = [text[:MAX_CHARACTERS] for text in texts]
+        wanted = [_clean(text)[:MAX_CHARACTERS] for text in texts]
         async with self._turn:
             if self._kept is None:
                 self._kept = await asyncio.to_thread(self._book.read)
@@ -121,3 +121,8 @@ class Texts:
     def _refuse_closed(self) -> None:
         if self._closed:
             raise Transient("listening has stopped")
+
+
+def _clean(text: str) -> str:
+    """Unicode: surrogates (from JSON's escapes) become the character that two of them mean, or U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -59,7 +59,6 @@ class Heard(msgspec.Struct, tag="heard", frozen=True):
     container: str
     duration_seconds: float  # decoded
     rms_dbfs: float  # of the 16 kHz mono signal
-    patches: int  # how many went through the genre tagger
     scores: dict[TaggerName, list[float | None]]
     embeddings: dict[str, list[float]]  # msd [200], mtt [200], effnet [1280], clap [512]: raw, not normalised
     acoustics: Acoustics

@@ -19,11 +19,22 @@ Kind = Literal["genre", "instrument", "mood", "activity", "era", "tempo", "textu
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MAX_PROMPT_CHARACTERS = 300
 _GENRE_FACTOR = 2.0  # genre words count double (MODELS section 7)
-_LISTING = frozenset({"or", "nor"})  # "no drums or vocals": both are unwanted
+_LISTING = frozenset({"or"})  # "no drums or vocals": both are unwanted
+_LACKING = frozenset({"without", "withoutany", "sans", "ohne", "wo", "avoid", "freeof"})  # after "not": it is wanted
+_OF_A_NOUN = frozenset({"no", "without"})  # "no music for sleeping": the music is refused, its purpose is not
+_PURPOSE = "for"
 _CLAUSES = re.compile(r"[,;:!?…|()\[\]{}\"“”„\n]+|\.\s")
 _SPLIT = re.compile(r"[\s,.;:!?…/|\\()\[\]{}<>\"“”„*+=_~–—-]+")
 _PLURAL_ES = ("ches", "shes", "sses", "xes", "zes")
 _NO_PLURAL = ("ss", "us", "is")
+# Words that mean something else than what is left without their s: "blue" is not the blues, "news" are not new.
+_NO_PLURALS = frozenset(
+    {
+        "blues", "breaks", "countries", "currents", "eighties", "falls", "fifties", "folks", "forties", "hips",
+        "houses", "keys", "lights", "lives", "news", "nineties", "noises", "odds", "rhodes", "sans", "seventies",
+        "sixties", "souls", "springs", "stars", "thirties", "waves", "woods", "works",
+    }
+)  # fmt: skip
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -99,8 +110,8 @@ def load_vocabulary() -> Vocabulary:
         entries=tuple(table.entries),
         by_phrase={fold(phrase): entry for phrase, entry in phrases.items()},
         negators=frozenset(fold(phrase) for phrase in table.negators),
-        fillers=frozenset(fold(word) for word in table.fillers),
-        longest=max(len(list(_split(phrase))) for phrase in (*phrases, *table.negators)),
+        fillers=frozenset(fold(phrase) for phrase in table.fillers),
+        longest=max(len(list(_split(phrase))) for phrase in (*phrases, *table.negators, *table.fillers)),
     )
 
 
@@ -142,7 +153,8 @@ class _Reading:
 def _read_clause(pieces: list[str], vocabulary: Vocabulary) -> _Reading:
     """Neither a phrase nor a negation goes beyond a clause."""
     reading = _Reading()
-    negating = ended_negated = False  # a negator waits for its word; the word before was a negated one
+    negator = ""  # what waits for its word
+    last = ""  # the negator of the word before, if that was a negated one
     at = 0
     while at < len(pieces):
         length, folded = _longest_phrase(pieces[at:], vocabulary)
@@ -150,19 +162,22 @@ def _read_clause(pieces: list[str], vocabulary: Vocabulary) -> _Reading:
         at += length
         entry = vocabulary.by_phrase.get(folded)
         if entry is None and folded in vocabulary.negators:
-            negating, ended_negated = True, False
+            negator, last = ("" if negator and folded in _LACKING else folded), ""
         elif entry is None and folded in vocabulary.fillers:
-            negating = negating or (ended_negated and folded in _LISTING)
-            ended_negated = False
-            if not negating:
+            if folded in _LISTING:
+                negator = negator or last
+            elif folded == _PURPOSE and negator in _OF_A_NOUN:
+                negator = ""
+            last = ""
+            if not negator:
                 reading.wanted.append(text)
         else:
             if entry is not None:
-                reading.matches.append(_match(text, entry, negating, vocabulary))
+                reading.matches.append(_match(text, entry, bool(negator), vocabulary))
             else:
                 reading.unknown.append(text)
-            (reading.unwanted if negating else reading.wanted).append(text)
-            negating, ended_negated = False, negating
+            (reading.unwanted if negator else reading.wanted).append(text)
+            negator, last = "", negator
     return reading
 
 
@@ -183,11 +198,16 @@ def _match(text: str, entry: Entry, negated: bool, vocabulary: Vocabulary) -> Ma
 
 
 def _longest_phrase(pieces: list[str], vocabulary: Vocabulary) -> tuple[int, str]:
-    """How many pieces the longest phrase at the start takes, and it folded; one piece if nothing is known."""
+    """How many pieces the longest phrase at the start takes, and it folded; one piece if nothing is known.
+
+    Pieces may be one word of the table, as in "hip hop", but not two letters and other fillers: "be at" is no beat.
+    """
     folded = [_fold_word(piece) for piece in pieces[: vocabulary.longest]]
     for length in range(len(folded), 0, -1):
         phrase = "".join(folded[:length])
-        if phrase in vocabulary.by_phrase or phrase in vocabulary.negators:
+        if length > 1 and min(map(len, folded[:length])) <= 2 and vocabulary.fillers.issuperset(folded[:length]):
+            continue
+        if phrase in vocabulary.by_phrase or phrase in vocabulary.negators or phrase in vocabulary.fillers:
             return length, phrase
     return 1, folded[0]
 
@@ -202,7 +222,7 @@ def _split(text: str) -> Iterator[str]:
 def _fold_word(word: str) -> str:
     decomposed = unicodedata.normalize("NFKD", word.casefold())
     plain = "".join(char for char in decomposed if char.isalnum())
-    if len(plain) > 3:
+    if len(plain) > 3 and plain not in _NO_PLURALS:
         if plain.endswith(_PLURAL_ES):
             plain = plain[:-2]
         elif plain.endswith("s") and not plain.endswith(_NO_PLURAL):

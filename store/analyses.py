@@ -64,7 +64,10 @@ async def shown(r: Reader, audio_key: str) -> Analysis | None:
 
 
 async def note_crash(tx: Tx, audio_key: str, *, now_us: int) -> int:
-    """Count a crash of the listening child on this audio; crashes so far."""
+    """Count a crash of the listening child on this audio; crashes so far.
+
+    Whatever the packs: audio that crashed once for the generation that serves has one crash left for the next.
+    """
     crashes: int = await tx.value("analyses.note_crash", audio_key=audio_key, now_us=now_us)
     return crashes
 

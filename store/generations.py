@@ -157,21 +157,34 @@ async def next_unjudged(r: Reader, serving: Generation, *, after: int, limit: in
 
 async def measure(r: Reader, target: Generation) -> Progress:
     """Reads every track once: a tenth of a second for 100 000."""
-    counts = await r.rows("generations.count_unheard", generation=target.name)
+    waiting, given_up = await count_unheard(r, target)
     return Progress(
         heard=await r.value("generations.count_heard", generation=target.name),
         left=await r.value("generations.count_left", generation=target.name),
-        waiting={reason: count for reason, given_up, count in counts if not given_up},
-        given_up={reason: count for reason, given_up, count in counts if given_up},
+        waiting=waiting,
+        given_up=given_up,
     )
 
 
+async def count_unheard(r: Reader, target: Generation) -> tuple[dict[str, int], dict[str, int]]:
+    """`waiting` and `given_up` of the progress alone: reads only what could not be heard."""
+    counts = await r.rows("generations.count_unheard", generation=target.name)
+    waiting = {reason: count for reason, given_up, count in counts if not given_up}
+    return waiting, {reason: count for reason, given_up, count in counts if given_up}
+
+
+async def count_overdue(r: Reader, target: Generation, *, since_us: int) -> int:
+    """How many of those left wait for another try and were first tried then or before."""
+    count: int = await r.value("generations.count_overdue", generation=target.name, since_us=since_us)
+    return count
+
+
 async def note_unheard(
-    tx: Tx, target: Generation, audio_key: str, reason: str, *, due_us: int | None, now_us: int
+    tx: Tx, target: Generation, audio_key: str, reason: str, *, attempts: int, due_us: int | None, now_us: int
 ) -> None:
-    """One more attempt failed. `due_us` is when to try again, None: never."""
+    """It failed again: so many attempts count by now. `due_us` is when to try again, None: never."""
     row = {"generation": target.name, "audio_key": audio_key, "reason": reason, "due_us": due_us, "now_us": now_us}
-    await tx.run("generations.note_unheard", **row)
+    await tx.run("generations.note_unheard", attempts=attempts, **row)
 
 
 async def forget_unheard(tx: Tx, target: Generation, audio_key: str) -> None:
@@ -179,9 +192,10 @@ async def forget_unheard(tx: Tx, target: Generation, audio_key: str) -> None:
     await tx.run("generations.forget_unheard", generation=target.name, audio_key=audio_key)
 
 
-async def attempts(r: Reader, target: Generation, audio_key: str) -> int:
-    """How often this audio was tried in vain."""
-    return await r.value("generations.attempts", generation=target.name, audio_key=audio_key) or 0
+async def tried(r: Reader, target: Generation, audio_key: str) -> tuple[int, int] | None:
+    """(attempts that count, when it was first tried) of audio that could not be heard so far."""
+    row = await r.row("generations.tried", generation=target.name, audio_key=audio_key)
+    return None if row is None else (row[0], row[1])
 
 
 async def next_due_us(r: Reader, target: Generation, *, now_us: int) -> int | None:

@@ -56,10 +56,11 @@ async def finish(tx: Tx, lease: Lease, *, state: JobState, reason: str | None, n
     return await _fenced(tx, "jobs.finish", lease, state=state.value, reason=reason, now_us=now_us)
 
 
-async def retry(tx: Tx, lease: Lease, *, reason: str, run_after_us: int, now_us: int) -> bool:
-    """Back to ready, not before `run_after_us`. False when fenced off. Rings "job"."""
+async def retry(tx: Tx, lease: Lease, *, reason: str, run_after_us: int, now_us: int, waited: bool = False) -> bool:
+    """Back to ready, not before `run_after_us`; `waited`: this attempt is none. False when fenced off. Rings "job"."""
     tx.ring("job")
-    return await _fenced(tx, "jobs.retry", lease, reason=reason, due_us=run_after_us, now_us=now_us)
+    waits = lease.waits + waited
+    return await _fenced(tx, "jobs.retry", lease, reason=reason, due_us=run_after_us, waits=waits, now_us=now_us)
 
 
 async def release(tx: Tx, lease: Lease, *, now_us: int) -> bool:

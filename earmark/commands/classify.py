@@ -12,7 +12,6 @@ from typing import Any
 import click
 import numpy as np
 import orjson
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -24,6 +23,7 @@ from core.log import set_up
 from core.taxonomy import Taxonomy
 from earmark.local import listen, listeners, shown
 from earmark.telling import (
+    open_console,
     show_acoustics,
     show_genres,
     show_stretch,
@@ -44,7 +44,7 @@ _DIGITS = 6
 
 
 @click.command("classify")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(readable=False))
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout, an object a file, in input order.")
 @click.option("--embedding", is_flag=True, help="With --json: add the L2-normalised sound-alike vector.")
 @click.option("--peaks", is_flag=True, help="With --json: add 800 waveform peaks, 0-255, to the acoustics.")
@@ -157,4 +157,4 @@ def _print(results: list[dict[str, Any]]) -> None:
             table.add_row("", show_stretch(segment), "", escape(show_genres(segment["genres"])))
         for warning in result["warnings"]:
             table.add_row("", "", f"[dim]{escape(warning)}[/dim]")
-    Console().print(table)
+    open_console().print(table)

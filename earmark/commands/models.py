@@ -175,7 +175,7 @@ def remove(config_path: Path | None, names: tuple[str, ...], yes: bool, catalogu
             why = "listening.packs names it: nothing listens until that is changed" if named else "it listens now"
             click.echo(f"{pack.name} is in use: {why}", err=True)
         if not yes and not _ask(f"Remove {pack.name} ({_megabytes(row['installed_bytes'])})?", "--yes"):
-            raise click.Abort
+            raise click.UsageError("nothing was removed")
     missing = False
     for pack in wanted:
         with shelf.locked(settings.home, pack.name, lambda: click.echo("waiting for another process", err=True)):
@@ -226,7 +226,7 @@ def _ask_consent(pack: Pack) -> bool:
         return False
     click.echo(_licences(pack), err=True)
     if not _ask(f"Do you accept the licence of {pack.name}?", "--accept-license"):
-        raise click.Abort
+        raise click.UsageError(f"the licence is not accepted: {pack.name} was not pulled")
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,15 @@ import click
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from core.analysis import Analysis, Space
+from core.analysis import SILENCE_DBFS, Analysis, Space
 from core.config import Settings
 from core.errors import AppError, NotUnderstood
 from core.log import set_up
 from earmark.local import listen, listeners, shown
+from earmark.telling import open_console
 from models.crew import Crew
 from models.moods import build_query, measure_spread, score_tags
 from models.pack import is_installed
@@ -32,7 +33,7 @@ _TAGS_SHOWN = 12
 
 @click.command("moods")
 @click.argument("prompt", required=False)
-@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path())
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(readable=False))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout (docs/api.md).")
 @click.option(
     "--words", "kind", is_flag=False, flag_value=_ALL, type=click.Choice((_ALL, *KINDS)),
@@ -61,6 +62,11 @@ def command(config_path: Path | None, prompt: str | None, files: tuple[str, ...]
         return
     if not prompt:
         raise click.UsageError('a prompt is needed, such as "dark ambient techno"; --words lists the vocabulary')
+    prompt = shown(prompt)
+    if os.path.isfile(prompt):  # noqa: PTH113  (a prompt may be longer than any path: False then, no error)
+        raise click.UsageError(
+            f'{prompt} is a file: the prompt comes first, such as: earmark moods "calm piano" FILE...'
+        )
     settings = Settings.load(config_path)
     set_up(level="warning")
     try:
@@ -106,16 +112,23 @@ async def _rank(
     """The space that was asked, and a row a file: best first, then what could not be analysed."""
     async with listeners(settings, len(files)) as crew:
         outcomes = await listen(crew, files)
-        heard = [outcome for outcome in outcomes if isinstance(outcome, Analysis)]
+        heard = [outcome for outcome in outcomes if isinstance(outcome, Analysis) and _sounds(outcome)]
         space = crew.pack_set.moods
         by_tags = _score_by_tags(understood, heard)
         scores = await _score_by_text(crew, understood, heard) if space is Space.CLAP else by_tags
     places = iter(range(len(heard)))
     rows = [
-        _row(file, outcome, next(places) if isinstance(outcome, Analysis) else None, scores, by_tags)
+        _row(
+            file, outcome, next(places) if isinstance(outcome, Analysis) and _sounds(outcome) else None, scores, by_tags
+        )
         for file, outcome in zip(files, outcomes, strict=True)
     ]
     return space, sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0.0)))
+
+
+def _sounds(analysis: Analysis) -> bool:
+    """Silence fits no mood, whatever the models say of it."""
+    return analysis.rms_dbfs >= SILENCE_DBFS
 
 
 def _score_by_tags(understood: Understood, heard: list[Analysis]) -> NDArray[np.float64] | None:
@@ -143,8 +156,10 @@ def _row(
 ) -> dict[str, Any]:
     if isinstance(outcome, AppError):
         status, reason, warnings = "refused", getattr(outcome, "reason", "refused"), [shown(str(outcome))]
-    else:
+    elif _sounds(outcome):
         status, reason, warnings = "ok", None, list(outcome.warnings)
+    else:
+        status, reason, warnings = "undecided", "silence", list(outcome.warnings)
     return {
         "file": shown(file),
         "status": status,
@@ -156,7 +171,7 @@ def _row(
 
 
 def _print(answer: dict[str, Any], *, reads_text: bool) -> None:
-    console = Console()
+    console = open_console()
     known = ", ".join(f"{'not ' * one['negated']}{one['word']} ({one['kind']})" for one in answer["understood"])
     console.print(f"understood: {escape(known) or 'no word of the table'}", highlight=False)
     if answer["unknown"]:
@@ -174,7 +189,7 @@ def _print(answer: dict[str, Any], *, reads_text: bool) -> None:
     for row in answer["files"]:
         numbers = [row["score"], row["tag_score"]] if text else [row["score"]]
         name = escape(row["file"])
-        if row["status"] == "refused":
+        if row["reason"]:
             name += f"  [red]{row['reason']}[/red]"
         table.add_row(*("" if number is None else f"{number:+.2f}" for number in numbers), name)
     console.print(table)
@@ -189,4 +204,4 @@ def _print_words(kind: str, as_json: bool) -> None:
     table = Table("word", "kind", "also")
     for entry in entries:
         table.add_row(escape(entry.word), entry.kind, escape(", ".join(entry.aliases)))
-    Console().print(table)
+    open_console().print(table)

@@ -44,8 +44,8 @@ def command(config_path: Path | None, only_status: bool, as_json: bool, retry: b
     Else:                    does the work here, with all processes; Ctrl-C stops it, run it again to go on.
     Exit code 1 if the move has failed, 3 if the service has to be stopped first.
     """
-    if retry and abandon:
-        raise click.UsageError("--retry and --abandon exclude each other")
+    if only_status + retry + abandon > 1:
+        raise click.UsageError("--status, --retry and --abandon exclude each other")
     settings = Settings.load(config_path)
     running = Store.is_in_use(settings.database)
     if running and (retry or abandon):
@@ -153,7 +153,9 @@ def _print(report: dict[str, Any]) -> None:
     if serving is None:
         click.echo("nothing was heard here yet")
         return
-    click.echo(f"serving: {_packs(serving)} since {serving['since']}")
+    click.echo(f"serving: {_packs(serving)} since {serving['since']}{_failures(serving)}")
+    if serving["given_up"]:
+        click.echo("what was not heard is in no feed" + ("" if moving else ". Try it again: earmark reanalyse --retry"))
     if moving is None:
         click.echo("nothing is being moved")
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from core.analysis import TaggerName
+from core.analysis import SILENCE_DBFS, TaggerName
 from core.errors import TooShort
 from models.child import effnet, musicnn, segments
 from models.child.acoustics import Meters
@@ -19,8 +19,8 @@ from models.child.block import Block, Samples
 from models.child.decode import Decoder
 from models.child.effnet import Effnet
 from models.child.musicnn import Musicnn
-from models.child.patches import choose_evenly
-from models.child.profile import describe_profile
+from models.child.patches import choose_evenly, leave_out_silence
+from models.child.profile import Profile, describe_profile
 from models.child.resample import Resampler
 from models.child.spectra import RATE, MelStream
 from models.child.tagged import Tagged, average, average_scores
@@ -61,7 +61,7 @@ class Listener:
         return hearing.conclude(decoder, warnings)
 
     def warm_up(self) -> None:
-        """Analyse a little noise, so that whatever is loaded or built at its first use is there. Raises PackUnfit."""
+        """Analyse a little noise, so that whatever is loaded or built at its first use is there."""
         noise = np.random.default_rng(0).integers(-3_000, 3_000, (_WARM_UP_SECONDS * 44_100, 2), np.int16)
         with _make_scratch_file() as audio:
             with wave.open(audio, "wb") as out:
@@ -101,10 +101,9 @@ class _Hearing:
             container=decoder.container,
             duration_seconds=decoder.seconds,
             rms_dbfs=self._rms_dbfs(),
-            patches=max((len(one.centres) for one in tagged), default=0),
             scores=_mean_scores(tagged),
             embeddings=embeddings,
-            acoustics=self._meters.finish(describe_profile(tagged)),
+            acoustics=self._meters.finish(self._describe_profile(tagged)),
             segments=segments.describe(decoder.seconds, tagged),
             warnings=warnings,
         )
@@ -126,12 +125,17 @@ class _Hearing:
         for_segments = segments.PATCHES * len(segments.cut(seconds))
         tagged = []
         if self._listener.musicnn is not None and self._musicnn is not None:
-            patches = choose_evenly(self._musicnn.finish(), max(musicnn.BUDGET, for_segments))
+            patches = choose_evenly(leave_out_silence(self._musicnn.finish()), max(musicnn.BUDGET, for_segments))
             tagged.append(self._listener.musicnn.tag(patches))
         if self._listener.effnet is not None and self._effnet is not None:
-            patches = choose_evenly(self._effnet.finish(repeat_short=True), max(effnet.BUDGET, for_segments))
+            sounding = leave_out_silence(self._effnet.finish(repeat_short=True))
+            patches = choose_evenly(sounding, max(effnet.BUDGET, for_segments))
             tagged.append(self._listener.effnet.tag(patches))
         return tagged
+
+    def _describe_profile(self, tagged: Sequence[Tagged]) -> Profile:
+        silent = self._rms_dbfs() < SILENCE_DBFS  # the models call it music all the same
+        return Profile(speech=0.0, music=0.0, voice=0.0) if silent else describe_profile(tagged)
 
     def _rms_dbfs(self) -> float:
         power = self._energy / self._samples if self._samples else 0.0

@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 
+# Shares of a surround mix in (L + R) / 2 of its stereo fold-down, ITU-R BS.775: what is in the front pair alone is as
+# loud as in a stereo file; the low-frequency effects are left out.
+_FOLD_DOWN = {"FL": 0.5, "FR": 0.5, "FC": 0.5**0.5, "LFE": 0.0, "LFE2": 0.0, "BC": 0.5}
+_BEHIND = 0.5**1.5
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
@@ -20,9 +25,16 @@ class Block:
     layout: tuple[str, ...]  # libav's name of each channel: FL FR FC LFE BL BR SL SR ...
 
     def mono(self) -> Samples:
-        """f32 [n], the mean of the channels."""
-        mean: Samples = self.channels[0] if len(self.channels) == 1 else self.channels.mean(axis=0)
-        return mean
+        """f32 [n]: the mean of one or two channels, surround folded down; the mean of any others."""
+        if len(self.channels) == 1:
+            only: Samples = self.channels[0]
+            return only
+        if len(self.channels) == 2 or not {"FL", "FR"} <= set(self.layout):
+            mean: Samples = self.channels.mean(axis=0)
+            return mean
+        weights = np.array([_FOLD_DOWN.get(name, _BEHIND) for name in self.layout], np.float32)
+        folded: Samples = np.matmul(weights, self.channels)
+        return folded
 
 
 def to_float(block: NDArray[Any]) -> Samples:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.analysis import SILENCE_DBFS
 from core.errors import TooShort
 from models.child.clap_mel import BANDS, FRAMES, WINDOW, LogMel, Samples, fill_window, log_mel
 from models.child.selftest import Outputs, PackUnfit, check_interface, check_outputs, make_probe
 from models.child.session import open_session
+from models.child.tagged import as_embeddings
 from models.child.tokens import Tokens
 
 Embedding = NDArray[np.float32]
@@ -74,6 +77,13 @@ class ClapAudio:
         check_outputs("clap", lambda: {"audio_embeds": np.stack([self.embed(window) for window in probe])}, shapes)
 
 
+class _Window(NamedTuple):
+    """A window that was kept, and whether it is more than silence."""
+
+    mel: LogMel
+    sounds: bool
+
+
 class ClapListener:
     """Feed one track's samples in order, then `finish`. Memory is bounded, and so is work, whatever its length."""
 
@@ -81,7 +91,7 @@ class ClapListener:
         self._tower = tower
         self._window, self._filled = np.empty(WINDOW, np.float32), 0
         self._windows, self._stride = 0, 1
-        self._kept: list[LogMel] = []  # of every `stride`th window; at least half of the capacity once it overflowed
+        self._kept: list[_Window] = []  # of every `stride`th window; at least half of the capacity once it overflowed
 
     def feed(self, samples: Samples) -> None:
         """Take mono samples f32 [n] at 48 kHz, n as it comes."""
@@ -97,14 +107,17 @@ class ClapListener:
     def finish(self) -> Embedding:
         """f32 [512]: the mean of the windows' embeddings, not normalised.
 
-        What remains behind the last whole window is dropped, unless it is all there is. Raises TooShort (no sample).
+        Silent windows do not count where others sound. What remains behind the last whole window is dropped, unless it
+        is all there is. Raises TooShort (no sample), Undecodable.
         """
         if not self._windows:
             if not self._filled:
                 raise TooShort("0 samples")
-            self._kept.append(log_mel(fill_window(self._window[: self._filled])))
-        chosen = np.rint(np.linspace(0, len(self._kept) - 1, min(BUDGET, len(self._kept)))).astype(int)
-        mean: Embedding = np.stack([self._tower.embed(self._kept[i]) for i in chosen]).mean(axis=0, dtype=np.float64)
+            self._keep(fill_window(self._window[: self._filled]))
+        sounding = [window.mel for window in self._kept if window.sounds] or [window.mel for window in self._kept]
+        chosen = np.rint(np.linspace(0, len(sounding) - 1, min(BUDGET, len(sounding)))).astype(int)
+        rows = as_embeddings(np.stack([self._tower.embed(sounding[i]) for i in chosen]))
+        mean: Embedding = rows.mean(axis=0, dtype=np.float64)
         return mean.astype(np.float32)
 
     def _complete(self) -> None:
@@ -113,8 +126,12 @@ class ClapListener:
                 self._kept = self._kept[::2]
                 self._stride *= 2
             if self._windows % self._stride == 0:
-                self._kept.append(log_mel(self._window))
+                self._keep(self._window)
         self._windows += 1
+
+    def _keep(self, samples: Samples) -> None:
+        sounds = float(np.dot(samples, samples)) >= len(samples) * 10 ** (SILENCE_DBFS / 10)
+        self._kept.append(_Window(log_mel(samples), sounds))
 
 
 class ClapText:

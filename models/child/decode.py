@@ -30,6 +30,9 @@ _DEMUXERS = {
 }
 _CODECS = frozenset({"mp1", "mp2", "mp3", "aac", "alac", "vorbis", "opus", "flac"})  # and pcm_*
 _RATES = range(2_000, 768_001)  # Hz
+_MOST_SAMPLES_A_SECOND = (
+    8 * 768_000
+)  # of all channels; 128 at 48 kHz. A second takes 25 MB and the meters four times that
 _LOUDEST = 16.0  # full scale is 1.0; beyond this a sample is damage, and its power would overflow
 _MAX_DEMUX_ERRORS = 100
 _GAP_SECONDS = 0.02  # a jump of the clock from frame to frame that rounding does not explain
@@ -92,7 +95,7 @@ class Decoder:
         return sum(count / rate for rate, count in self._samples.items())
 
     def blocks(self) -> Iterator[Block]:
-        """Everything, in blocks of about a second. Raises TooLong past `max_seconds`."""
+        """Everything, in blocks of about a second. Raises TooLong past `max_seconds`, Undecodable (far too dense)."""
         pending: list[NDArray[Any]] = []
         kind: _Kind | None = None
         waiting = 0
@@ -186,6 +189,11 @@ class Decoder:
                 self._damaged_packets += 1
                 continue
             for frame in frames:
+                if frame.layout.nb_channels * frame.sample_rate > _MOST_SAMPLES_A_SECOND:
+                    raise Undecodable(
+                        f"{frame.layout.nb_channels} channels at {frame.sample_rate} Hz, "
+                        f"the limit is {_MOST_SAMPLES_A_SECOND} samples a second"
+                    )
                 if frame.format.is_planar and frame.layout.nb_channels > _MAX_PLANES:
                     self._damaged_packets += 1
                 elif frame.samples and frame.sample_rate in _RATES:

@@ -26,6 +26,7 @@ _LOWEST_HZ, _HIGHEST_HZ = 55.0, 1250.0  # higher partials are overtones rather t
 _A4_HZ, _A4_CLASS = 440.0, 9
 _FLOOR = 0.05  # of a frame's strongest peak
 _QUIET = 1.0  # root of the spectrum of a sine at -66 dBFS: a frame with no more than that counts half
+_SILENT = 10 ** (-70 / 20) * _FRAME / 4  # spectrum of a sine at -70 dBFS: frames without a peak above it are residue
 _FINE = 10  # classes a semitone
 _WIDTH = 0.15  # semitones: standard deviation of a note about its place
 _LEAST_CLARITY = 0.12  # music .16 to .66, noise, drums, speech and birdsong .01 to .08
@@ -52,7 +53,7 @@ class KeyMeter:
             self._add_frames(chunk)
 
     def finish(self) -> tuple[Tonic | None, Mode | None, float]:
-        """(tonic, mode, confidence); None where there is no pitch.
+        """(tonic, mode, confidence); None where there is no pitch, or none above -70 dBFS.
 
         The confidence is how much better the profile of the key correlates (-1..1) than that of the second best.
         """
@@ -65,7 +66,8 @@ class KeyMeter:
         lowest, highest = (round(hz * _FRAME / _RATE) for hz in (_LOWEST_HZ, _HIGHEST_HZ))
         spectrum = np.abs(np.fft.rfft(frames)[:, lowest - 1 : highest + 2]).astype(np.float64)
         below, here, above = spectrum[:, :-2], spectrum[:, 1:-1], spectrum[:, 2:]
-        floor = _FLOOR * here.max(axis=1, keepdims=True)
+        strongest = here.max(axis=1, keepdims=True)
+        floor = np.where(strongest > _SILENT, _FLOOR * strongest, np.inf)
         frame, peak = np.nonzero((here > below) & (here >= above) & (here > floor))
         hz = (peak + lowest + _place_summit(*(part[frame, peak] for part in (below, here, above)))) * _RATE / _FRAME
         weight = np.sqrt(here[frame, peak])

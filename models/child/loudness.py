@@ -28,6 +28,13 @@ _SURROUND = 1.41  # BS.1770 table 4: 60 to 120 degrees off the front, at ear hei
 _SIDES = frozenset({"SL", "SR"})
 _BACKS = frozenset({"BL", "BR"})  # the surrounds of a 5.1 layout that has no sides; at 135 degrees in one that has
 _LOW_EFFECTS = frozenset({"LFE", "LFE2"})
+_UNNAMED = "NONE"  # libav's name of a channel whose place the file does not tell, as in a WAV without a channel mask
+_USUAL_ORDERS = {  # by how many channels there are: what players take such a file for
+    4: ("FL", "FR", "BL", "BR"),
+    5: ("FL", "FR", "FC", "BL", "BR"),
+    6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
+    8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
+}
 
 # The analogue prototypes of the two biquads that BS.1770 tabulates for 48 kHz (its coefficients to seven digits).
 _SHELF_HZ, _SHELF_Q, _SHELF_GAIN = 1681.974450955533, 0.7071752369554196, 10 ** (3.999843853973347 / 20)
@@ -88,9 +95,12 @@ class LoudnessMeter:
 
 
 def weigh_channels(layout: tuple[str, ...], channels: int) -> tuple[float, ...]:
-    """BS.1770's weight of each channel: 1.41 for surrounds, 0 for low-frequency effects, 1 for all others."""
-    if len(layout) != channels:
-        return (1.0,) * channels
+    """BS.1770's weight of each channel: 1.41 for surrounds, 0 for low-frequency effects, 1 for all others.
+
+    Channels without names are taken to be in the usual order of their number; 1 for each where there is none.
+    """
+    if len(layout) != channels or set(layout) == {_UNNAMED}:
+        layout = _USUAL_ORDERS.get(channels, (_UNNAMED,) * channels)
     surrounds = _SIDES if _SIDES & set(layout) else _BACKS
     return tuple(0.0 if name in _LOW_EFFECTS else _SURROUND if name in surrounds else 1.0 for name in layout)
 

@@ -17,7 +17,7 @@ from models.child.patches import Patch, PatchReservoir
 from models.child.selftest import Outputs, Shape, check_interface, check_outputs, make_probe
 from models.child.session import open_session
 from models.child.spectra import BANDS
-from models.child.tagged import Rows, Tagged
+from models.child.tagged import Rows, Tagged, as_embeddings, as_scores
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -41,12 +41,12 @@ class Musicnn:
         return PatchReservoir(frames=FRAMES, hop=FRAMES, capacity=_CAPACITY)
 
     def tag(self, patches: Sequence[Patch]) -> Tagged:
-        """Hear patches of 187 frames, of which there must be one at least."""
+        """Hear patches of 187 frames, of which there must be one at least. Raises Undecodable."""
         heard = {name: [_run(session, patch.spectrum) for patch in patches] for name, session in self._sessions.items()}
         return Tagged(
             centres=np.array([patch.centre_seconds for patch in patches]),
-            scores={name: np.concatenate([scores for scores, _ in rows]) for name, rows in heard.items()},
-            embeddings={name: np.concatenate([embedding for _, embedding in rows]) for name, rows in heard.items()},
+            scores={name: as_scores(np.concatenate([scores for scores, _ in rows])) for name, rows in heard.items()},
+            embeddings={name: as_embeddings(np.concatenate([row for _, row in rows])) for name, rows in heard.items()},
         )
 
     def self_test(self) -> None:

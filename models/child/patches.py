@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.child.spectra import BANDS, HOP, RATE, Spectrum
+from core.analysis import SILENCE_DBFS
+from models.child.spectra import BANDS, HOP, RATE, Spectrum, levels_dbfs
+
+_LEAST_SOUND = 0.2
 
 
 class Patch(NamedTuple):
@@ -26,6 +29,11 @@ class Patch(NamedTuple):
     def centre_seconds(self) -> float:
         """Where its middle lies in the track."""
         return (self.start + len(self.spectrum) / 2) * HOP / RATE
+
+    @property
+    def sounds(self) -> bool:
+        """Whether a fifth of it at least is more than silence: sparse clicks are, the end of a fade is not."""
+        return float((levels_dbfs(self.spectrum) >= SILENCE_DBFS).mean()) >= _LEAST_SOUND
 
 
 class PatchReservoir:
@@ -64,6 +72,11 @@ class PatchReservoir:
             if self._patch % self._stride == 0:
                 self._kept.append(Patch(self._patch * self._hop, spectrum.copy()))
         self._patch += 1
+
+
+def leave_out_silence(patches: Sequence[Patch]) -> list[Patch]:
+    """Those with sound in them, or all if there is none: of silence the models say "classical" or "rock"."""
+    return [patch for patch in patches if patch.sounds] or list(patches)
 
 
 def choose_evenly(patches: Sequence[Patch], budget: int) -> list[Patch]:

@@ -57,6 +57,21 @@ def log_mel(padded: NDArray[np.float32]) -> Spectrum:
     return np.log10(bands, out=bands)
 
 
+def levels_dbfs(spectrum: Spectrum) -> NDArray[np.float64]:
+    """f64 [frames]: about the RMS of the sound of each frame of a log-mel f32 [frames, 96]; -200 where all is zero."""
+    power = (10.0**spectrum - 1.0) @ _weights()
+    levels: NDArray[np.float64] = 10.0 * np.log10(np.maximum(power, 1e-20))
+    return levels
+
+
+@cache
+def _weights() -> NDArray[np.float64]:
+    """f64 [96]: what makes the power of a frame's samples of its bands. Parseval's theorem, the window included."""
+    ones = np.linalg.lstsq(_filters().astype(np.float64), np.ones(FRAME // 2 + 1), rcond=None)[0]
+    weights: NDArray[np.float64] = ones / (1e4 * FRAME / 2 * np.square(_window()).sum())
+    return weights
+
+
 @cache
 def _window() -> NDArray[np.float32]:
     return np.hanning(FRAME).astype(np.float32)

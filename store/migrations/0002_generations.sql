@@ -49,13 +49,15 @@ DROP TABLE vector;
 
 ALTER TABLE generation_vector RENAME TO vector;
 
--- Audio that could not be heard for a generation. `due_us`: when it is tried again; NULL: it was given up.
+-- Audio that could not be heard for a generation. `due_us`: when it is tried again; NULL: it was given up. `since_us`: when
+-- it was first tried. `attempts` leaves out those after which there is nothing to do but to wait.
 CREATE TABLE unheard (
     generation text {bytewise} NOT NULL,
     audio_key text {bytewise} NOT NULL,
     attempts bigint NOT NULL,
     reason text NOT NULL,
     due_us bigint,
+    since_us bigint NOT NULL,
     updated_us bigint NOT NULL,
     PRIMARY KEY (generation, audio_key)
 );
@@ -75,3 +77,6 @@ WHERE EXISTS (
     WHERE t.uri = verdict.uri
         AND (t.state IN ('ready', 'undecided') OR (t.state = 'refused' AND t.reason = 'self_label'))
 );
+
+-- How many of a job's attempts ended with nothing to do but to wait: they do not count when it is given up.
+ALTER TABLE job ADD COLUMN waits bigint NOT NULL DEFAULT 0;

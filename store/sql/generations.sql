@@ -57,15 +57,29 @@ SELECT count(*) FROM analysis WHERE generation = :generation;
 SELECT reason, CASE WHEN due_us IS NULL THEN 1 ELSE 0 END AS given_up, count(*) FROM unheard
 WHERE generation = :generation GROUP BY 1, 2 ORDER BY 1, 2;
 
--- name: note_unheard(generation, audio_key, reason, due_us, now_us)!
-INSERT INTO unheard (generation, audio_key, attempts, reason, due_us, updated_us)
-VALUES (:generation, :audio_key, 1, :reason, :due_us, :now_us)
+-- name: count_overdue(generation, since_us)$
+-- Audio still to be heard that was first tried so long ago: few rows, each looked up.
+SELECT count(*) FROM unheard AS u
+WHERE u.generation = :generation AND u.due_us IS NOT NULL AND u.since_us <= :since_us
+    AND NOT EXISTS (SELECT 1 FROM analysis AS n WHERE n.audio_key = u.audio_key AND n.generation = :generation)
+    AND EXISTS (
+        SELECT 1 FROM track AS t
+        JOIN verdict AS v ON v.uri = t.uri
+        LEFT JOIN account AS a ON a.did = t.did
+        WHERE t.audio_key = u.audio_key AND t.gated = 0
+            AND t.state IN ('ready', 'undecided', 'refused') AND v.generation IS NOT NULL AND v.audio_key = t.audio_key
+            AND coalesce(a.active, 1) = 1
+    );
+
+-- name: note_unheard(generation, audio_key, attempts, reason, due_us, now_us)!
+INSERT INTO unheard (generation, audio_key, attempts, reason, due_us, since_us, updated_us)
+VALUES (:generation, :audio_key, :attempts, :reason, :due_us, :now_us, :now_us)
 ON CONFLICT (generation, audio_key) DO UPDATE SET
-    attempts = unheard.attempts + 1, reason = excluded.reason, due_us = excluded.due_us,
+    attempts = excluded.attempts, reason = excluded.reason, due_us = excluded.due_us,
     updated_us = excluded.updated_us;
 
--- name: attempts(generation, audio_key)$
-SELECT attempts FROM unheard WHERE generation = :generation AND audio_key = :audio_key;
+-- name: tried(generation, audio_key)^
+SELECT attempts, since_us FROM unheard WHERE generation = :generation AND audio_key = :audio_key;
 
 -- name: forget_unheard(generation, audio_key)!
 DELETE FROM unheard WHERE generation = :generation AND audio_key = :audio_key;

@@ -31,7 +31,7 @@ WHERE job_id = (
     ORDER BY due_us, job_id
     LIMIT 1 {skip_locked}
 )
-RETURNING job_id, uri, cid, attempt, worker, due_us;
+RETURNING job_id, uri, cid, attempt, worker, due_us, waits;
 
 -- name: renew(job_id, worker, attempt, lease_until_us, now_us)$
 UPDATE job SET due_us = :lease_until_us, updated_us = :now_us
@@ -43,8 +43,9 @@ UPDATE job SET state = :state, reason = :reason, worker = NULL, updated_us = :no
 WHERE job_id = :job_id AND state = 'leased' AND worker = :worker AND attempt = :attempt
 RETURNING job_id;
 
--- name: retry(job_id, worker, attempt, reason, due_us, now_us)$
-UPDATE job SET state = 'ready', reason = :reason, worker = NULL, due_us = :due_us, updated_us = :now_us
+-- name: retry(job_id, worker, attempt, reason, due_us, waits, now_us)$
+UPDATE job SET
+    state = 'ready', reason = :reason, worker = NULL, due_us = :due_us, waits = :waits, updated_us = :now_us
 WHERE job_id = :job_id AND state = 'leased' AND worker = :worker AND attempt = :attempt
 RETURNING job_id;
 

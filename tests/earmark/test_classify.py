@@ -182,6 +182,16 @@ def test_the_table_is_for_people(tone: Path) -> None:
     assert "LUFS" in done.stdout
 
 
+def test_a_pipe_is_wide_enough_for_names(tone: Path) -> None:
+    long = tone.with_name("a song with quite a long name.wav")
+    long.write_bytes(tone.read_bytes())
+    command = [sys.executable, "-m", "earmark.cli", "classify", str(long)]
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert "a song with quite a" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) == 120
+
+
 def test_usage_and_configuration_mistakes_exit_with_2(tone: Path, tmp_path: Path) -> None:
     assert classify().returncode == 2
     for option in ("--embedding", "--peaks"):

@@ -108,3 +108,26 @@ def test_service_did_follows_the_public_address(url: str, did: str) -> None:
 
 def test_the_example_is_toml() -> None:
     assert tomllib.loads((ROOT / "config.example.toml").read_text())
+
+
+@pytest.mark.parametrize("written", ["clap,effnet", " clap , effnet ", '["clap", "effnet"]'])
+def test_lists_in_the_environment(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("EARMARK_LISTENING__PACKS", written)
+    assert Settings.load().listening.packs == ("clap", "effnet")
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "key"),
+    [
+        ("EARMARK_LISTENING__PACKS", '["clap"', "listening.packs"),
+        ("EARMARK_LISTENING__PACKS", "clapp", r"listening.packs.0"),
+        ("EARMARK_SOURCE", "ws://x", "environment"),
+    ],
+)
+def test_a_wrong_list_in_the_environment_names_its_key(
+    monkeypatch: pytest.MonkeyPatch, name: str, written: str, key: str
+) -> None:
+    monkeypatch.setenv(name, written)
+    with pytest.raises(Misconfigured) as error:
+        Settings.load()
+    assert error.value.key == key

@@ -127,7 +127,7 @@ def test_effnet_needs_consent_which_is_recorded_and_shown(run: Run, home: Path, 
     assert listed(run)["effnet"]["consent"] == row["consent"]
 
 
-@pytest.mark.parametrize(("typed", "code"), [("y", 0), ("n", 130)])
+@pytest.mark.parametrize(("typed", "code"), [("y", 0), ("n", 2)])
 def test_on_a_terminal_it_asks(
     run_on_terminal: Callable[..., tuple[int, str]], home: Path, source: Path, typed: str, code: int
 ) -> None:
@@ -212,7 +212,7 @@ def test_damage_is_found_and_exit_code_1(run: Run, clap: Path, source: Path) -> 
 
 def test_a_pack_of_other_declarations_is_told(run: Run, clap: Path, source: Path) -> None:
     done = run("verify", "clap", EARMARK_LISTENING__PACK_CATALOGUE="")
-    assert (done.returncode, "another declaration" in done.stdout) == (1, True)
+    assert (done.returncode, "another version of Earmark" in done.stdout) == (1, True)
     done = run("verify", "clap", "--catalogue", source / "packs.json", EARMARK_LISTENING__PACK_CATALOGUE="")
     assert "clap: intact" in done.stdout
 
@@ -230,7 +230,7 @@ def test_remove(run: Run, home: Path, clap: Path) -> None:
 
 
 def test_remove_asks_on_a_terminal(run_on_terminal: Callable[..., tuple[int, str]], home: Path) -> None:
-    assert run_on_terminal("n", "remove", "musicnn")[0] == 130
+    assert run_on_terminal("n", "remove", "musicnn")[0] == 2
     assert pack_folder(home, "musicnn").exists()
     code, shown = run_on_terminal("y", "remove", "musicnn")
     assert (code, "Remove musicnn (" in shown) == (0, True)
@@ -256,3 +256,11 @@ def test_help_teaches(run: Run, verb: str) -> None:
     done = run(*([verb] if verb else []), "--help")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) > 8
+
+
+def test_output_that_cannot_be_written_is_one_line(home: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "earmark.cli", "models", "list", "--json"]
+        environment = os.environ | {"EARMARK_HOME": str(home)}
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (3, "earmark: the output cannot be written (No space left on device)\n")

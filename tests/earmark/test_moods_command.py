@@ -126,6 +126,17 @@ def test_people_read_words_and_a_table(pack_home: Path, drone: Path) -> None:
     assert "\x1b" not in done.stdout
 
 
+def test_a_prompt_that_is_no_text_is_read_as_far_as_it_is(pack_home: Path) -> None:
+    command = [sys.executable, "-m", "earmark.cli", "moods", b"dark \xff\xe9", "--json"]
+    done = subprocess.run(
+        command, capture_output=True, check=False, timeout=120, env=os.environ | only_musicnn(pack_home)
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["prompt"] == "dark \ufffd\ufffd"
+    assert [match["word"] for match in answer["understood"]] == ["dark"]
+
+
 def test_the_vocabulary_is_listed() -> None:
     everything = json.loads(moods("--words", "--json").stdout)
     assert len(everything) >= 400
@@ -161,6 +172,31 @@ def test_with_clap_the_text_itself_is_compared(stand_in_home: tuple[Path, Path],
     assert unread["tags"] == {}
     assert [row["tag_score"] for row in unread["files"]] == [None, None]
     assert [row["score"] for row in unread["files"]] != [row["score"] for row in answer["files"]]
+    assert sorted((row["file"], row["score"]) for row in unread["files"]) == sorted(
+        (str(file), ask(environment, "Flurbing", file)["files"][0]["score"]) for file in (drone, club)
+    ), "each is judged alone"
     shown = moods("Flurbing", drone, **environment, COLUMNS="160").stdout
     assert "the text model reads them all the same" in shown
     assert moods("...", drone, **environment).returncode == 2
+
+
+def test_silence_fits_no_mood(pack_home: Path, club: Path) -> None:
+    silence = write_wav(club.with_name("silence.wav"), np.zeros(RATE * 5))
+    best, last = ask(only_musicnn(pack_home), "heavy loud metal", silence, club)["files"]
+    assert (best["file"], best["status"]) == (str(club), "ok")
+    assert (last["status"], last["reason"], last["score"]) == ("undecided", "silence", None)
+
+
+def test_a_forgotten_prompt_is_noticed(pack_home: Path, club: Path) -> None:
+    done = moods(club, **only_musicnn(pack_home))
+    assert done.returncode == 2
+    assert "is a file: the prompt comes first" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("prompt", "word"), [("something to fall asleep to", "sleep"), ("174bpm", "fast"), ("120 BPM", "driving beat")]
+)
+def test_what_people_also_say(pack_home: Path, prompt: str, word: str) -> None:
+    answer = ask(only_musicnn(pack_home), prompt)
+    assert [one["word"] for one in answer["understood"]] == [word]
+    assert answer["unknown"] == []

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import sqlite3
 import subprocess
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from click.testing import CliRunner
 
+from core.clock import SystemClock
 from core.config import Settings
+from core.errors import Misconfigured
+from core.log import Log, set_up
 from core.types import AtUri
+from earmark.commands import reanalyse
+from earmark.compose import build
 from earmark.demo import music
+from earmark.listening import settle_listening
+from models.pack import select
 from store import Store, analyses, generations, labels, tracks
 from tests.earmark.test_demo import Serve, network_only
 from tests.earmark.test_service import Live, joined, running, wav
@@ -60,6 +70,7 @@ async def test_an_update_that_hears_differently_moves_what_there_is(
             assert before["moving_to"] is None
 
         monkeypatch.undo()
+        monkeypatch.setattr("earmark.rehearing.AWAY_SECONDS", 0.0)  # who waits for three days here
         network.switches.pds_down = True
         async with running(network, settings, artist) as live:
             await live.until(lambda: _shows(live, posts))  # while nothing of the new generation is there
@@ -69,6 +80,7 @@ async def test_an_update_that_hears_differently_moves_what_there_is(
                 return moving if moving and moving["state"] == "failed" else None
 
             failure = await live.until(failed)
+            monkeypatch.undo()
             assert failure["reason"].startswith("1 of 3 recordings could not be heard")
             assert (await status(live))["serving"] == before["serving"]
             assert await _shows(live, posts)
@@ -114,6 +126,88 @@ async def test_other_packs_take_over_in_a_running_service_and_back(
                 await live.until(lambda: _all_judged_and_ranked(live, uris))
                 assert await _whole(settings.database, [str(uri) for uri in uris]) == len(uris)
         assert [(await _labels_of(network, settings, artist, uri)) for uri in uris] == [["electronic"]] * 5
+
+
+async def serving_with(settings: Settings, packs: dict[str, str]) -> None:
+    """A store in which a generation of these packs serves."""
+    store = await Store.open(settings.database, clock=SystemClock())
+    async with store.write() as tx:
+        await generations.arrange(tx, packs, now_us=1)
+    await store.close()
+
+
+async def test_packs_that_cannot_ask_for_the_moods_of_the_feeds_are_refused_at_the_start(
+    tmp_path: Path, stand_in_home: tuple[Path, Path]
+) -> None:
+    home, pack_catalogue = stand_in_home
+    feeds = orjson.loads(files("feedgen").joinpath("feeds.json").read_bytes())
+    for feed in feeds["feeds"]:
+        feed["pos"], feed["neg"] = [], []
+    without_prompts = tmp_path / "feeds.json"
+    without_prompts.write_bytes(orjson.dumps(feeds))
+    async with joined(tmp_path, home=home) as (_, demo):
+        settings = listening(demo, packs=("effnet", "clap"), pack_catalogue=pack_catalogue)
+        settings = settings.model_copy(
+            update={"feeds": settings.feeds.model_copy(update={"catalogue": without_prompts})}
+        )
+        settings.data.mkdir(parents=True, exist_ok=True)
+        await serving_with(settings, select(home, ("musicnn",), catalogue=pack_catalogue).hashes)
+        log = set_up(level="critical")
+        with pytest.raises(Misconfigured, match="needs prompts"):
+            await build(settings, log=log).reanalyse(again=False, opened=lambda: None)
+        with pytest.raises(Misconfigured, match="needs prompts"):
+            await build(settings, log=log).run(asyncio.Event())
+        store = await Store.open_to_read(settings.database)
+        async with store.read() as reader:
+            living = await generations.living(reader)
+        await store.close()
+        assert set(living.serving.packs) == {"musicnn"}
+
+
+@pytest.mark.parametrize(
+    ("change", "why", "feeds"),
+    [
+        ("pack", "another version of clap is installed", "all dark until the switch: the pack that moods are asked"),
+        ("listening", "this version of Earmark hears differently with the same packs", "go on"),
+    ],
+)
+async def test_why_the_packs_that_serve_do_not_listen_is_said_at_the_start(
+    tmp_path: Path,
+    stand_in_home: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    change: str,
+    why: str,
+    feeds: str,
+) -> None:
+    home, pack_catalogue = stand_in_home
+    plain = Settings.load()
+    settings = listening(plain, packs=("effnet", "clap"), pack_catalogue=pack_catalogue).model_copy(
+        update={"home": home, "storage": plain.storage.model_copy(update={"folder": tmp_path})}
+    )
+    hashes = select(home, ("effnet", "clap"), catalogue=pack_catalogue).hashes
+    with monkeypatch.context() as patch:
+        if change == "listening":
+            patch.setattr("core.analysis.LISTENING", "0")
+        await serving_with(settings, hashes | ({"clap": "0" * 64} if change == "pack" else {}))
+    store = await Store.open(settings.database, clock=SystemClock())
+    with caplog.at_level("ERROR", "earmark.test"):
+        settled = await settle_listening(
+            store, settings, clock=SystemClock(), log=Log(logging.getLogger("earmark.test"))
+        )
+    await store.close()
+    (said,) = [vars(entry)["fields"] for entry in caplog.records]
+    assert said["why"] == why
+    assert said["feeds"].startswith(feeds)
+    assert said["meanwhile"] == "new tracks get labels now and enter feeds with the switch"
+    assert settled.packs.hashes == hashes
+
+
+def test_status_retry_and_abandon_exclude_each_other() -> None:
+    for two in (("--status", "--retry"), ("--status", "--abandon"), ("--retry", "--abandon")):
+        refused = CliRunner().invoke(reanalyse.command, two)
+        assert refused.exit_code == 2
+        assert "exclude each other" in refused.output
 
 
 async def _all_judged_and_ranked(live: Live, uris: list[AtUri]) -> bool:

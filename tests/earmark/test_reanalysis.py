@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,13 +14,17 @@ import numpy as np
 import pytest
 
 from core.analysis import DIMENSIONS, Analysis, Space, Tag, Vector, Verdict, VerdictStatus, generation_of
-from core.errors import BlobGone, ChildCrashed, Unanswered, Undecodable, Unreachable
+from core.errors import BlobGone, ChildCrashed, Deadline, Misconfigured, StoreBusy, Unanswered, Undecodable, Unreachable
+from core.job import JobState
 from core.log import Log
 from core.metrics import Metrics
 from core.ports import VisibilityAnswer
 from core.types import Account, AtUri, BlobRef, Cid, Did, Tid, Track, TrackState, Visibility, make_tid
+from earmark.deciding import refuse
 from earmark.hearing import Hearing
+from earmark.progress import SparingMeasure, listening_report
 from earmark.reanalysis import PutInPlace, Reanalysis
+from earmark.recheck import enqueue_stale
 from earmark.rehearing import Patience, Rehearing
 from earmark.worker import Worker
 from store import Store, analyses, generations, jobs, labels, tracks
@@ -35,6 +40,7 @@ DID = Did("did:plc:" + "a" * 24)
 OLD = {"musicnn": "m"}
 NEW = {"effnet": "e", "clap": "c"}
 START_US = 1_800_000_000_000_000
+HOUR_US = 3_600_000_000
 
 
 class StillClock:
@@ -58,12 +64,15 @@ class Ears:
         self.folder, self.packs = folder, packs
         self.heard: list[str] = []
         self.trouble: dict[str, Exception] = {}
+        self.gone: set[str] = set()  # records whose repository has no such blob any more
         self.meanwhile: Callable[[str], Any] | None = None  # something that happens while it listens
 
     @asynccontextmanager
     async def fetch(self, track: Track) -> AsyncIterator[Path]:
         assert track.audio_key is not None
-        path = self.folder / "audio"
+        if str(track.uri) in self.gone:
+            raise BlobGone("gone")
+        path = self.folder / track.audio_key
         path.write_text(track.audio_key)
         yield path
 
@@ -103,9 +112,10 @@ class App:
     def __init__(self) -> None:
         self.hidden: set[str] = set()
         self.silent = False
+        self.silent_of: set[str] = set()
 
     async def check(self, track: Track) -> VisibilityAnswer:
-        if self.silent:
+        if self.silent or str(track.uri) in self.silent_of:
             raise Unanswered("no answer")
         return VisibilityAnswer(Visibility.HIDDEN if str(track.uri) in self.hidden else Visibility.PUBLIC)
 
@@ -371,6 +381,229 @@ async def test_an_account_that_is_away_is_heard_when_it_is_back(place: Place) ->
     assert await place.contents(NEW) == ({"audio-1"}, {1})
 
 
+async def test_what_changes_between_the_list_and_the_judging_is_left_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden, gated, replaced, edited, plain = await heard_with_old(place, 5)
+    await place.arrange(NEW)
+    while (await place.living()).serving.packs == OLD:
+        await place.reanalysis.step()
+    listed = generations.next_unjudged
+
+    async def list_then_change(r: Any, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        found = await listed(r, *arguments, **options)
+        assert len(found) == 5
+        now_us = place.clock.us
+        async with place.store.write() as tx:
+            await tracks.set_visibility(tx, hidden, Visibility.HIDDEN, page_url=None, now_us=now_us)
+            await refuse(tx, hidden, "not_public", now_us=now_us)
+            await tracks.put(tx, record(2, 1, gated=True), state=TrackState.REFUSED, reason="gated", now_us=now_us)
+            await refuse(tx, gated, "gated", now_us=now_us)
+        await place.publish(3, rev=1, audio=1)  # audio that the new generation has heard
+        await place.publish(4, rev=1, title="other words")
+        return found
+
+    monkeypatch.setattr(generations, "next_unjudged", list_then_change)
+    assert await place.reanalysis.step() == 0.0
+    for uri, reason in ((hidden, "not_public"), (gated, "gated")):
+        verdict = (await place.verdict(uri)).verdict
+        assert (verdict.status, verdict.labels, verdict.reason) == (VerdictStatus.REFUSED, (), reason)
+    for uri in (replaced, edited):
+        assert (await place.verdict(uri)).verdict.labels == ("ambient",)
+        async with place.store.read() as r:
+            stored = await tracks.get(r, uri)
+        assert stored is not None
+        assert stored.state is TrackState.QUEUED
+    assert (await place.verdict(plain)).verdict.labels == ("techno",)
+    place.app.hidden.add(hidden)
+    await place.work()
+    await place.steps()
+    assert (await place.contents(NEW))[1] == {3, 4, 5}
+
+
+@pytest.mark.parametrize("reason", ["gone", "unreachable"])
+async def test_what_was_heard_and_cannot_be_had_any_more_keeps_its_labels(place: Place, reason: str) -> None:
+    """Over the switch, the deletion of the old analysis, the weekly question and an edit; not if it is hidden."""
+    uri = (await heard_with_old(place, 6))[0]
+    await place.arrange(NEW)
+    place.ears.trouble["audio-1"] = BlobGone("gone") if reason == "gone" else Unreachable("no")
+    for _ in range(30):
+        await place.steps()
+        place.clock.us += HOUR_US
+    assert (await place.living()).serving.packs == NEW
+    assert await place.contents(OLD) == (set(), set())
+    place.clock.us += 8 * 24 * HOUR_US
+    assert await enqueue_stale(place.store, now_us=place.clock.us) == 6
+
+    async def work_and_look() -> tuple[JobState, TrackState, tuple[str, ...]]:
+        for _ in range(4):  # as many attempts as a job has, and more
+            await place.work()
+            place.clock.us += HOUR_US
+        async with place.store.read() as r:
+            job, stored = await jobs.latest(r, uri), await tracks.get(r, uri)
+        assert job is not None
+        assert stored is not None
+        return job.state, stored.state, (await place.verdict(uri)).verdict.labels
+
+    kept = (JobState.DONE, TrackState.READY, ("ambient",))
+    assert await work_and_look() == kept
+    await place.publish(1, rev=1, title="other words")
+    assert await work_and_look() == kept
+    place.app.hidden.add(uri)
+    await place.publish(1, rev=2, title="other words again")
+    assert await work_and_look() == (JobState.DONE, TrackState.REFUSED, ())
+
+
+async def test_what_is_gone_in_one_repository_is_heard_from_another(place: Place) -> None:
+    uris = await heard_with_old(place, 1)
+    place.ears.packs, packs = OLD, place.ears.packs
+    uris.append(await place.publish(2, audio=1))
+    await place.work()
+    place.ears.packs = packs
+    place.ears.gone.add(uris[0])
+    await place.arrange(NEW)
+    await place.steps()
+    assert place.ears.heard == ["audio-1"]
+    assert await place.contents(NEW) == ({"audio-1"}, {1, 2})
+    async with place.store.read() as r:
+        assert await generations.count_unheard(r, (await place.living()).serving) == ({}, {})
+
+
+async def test_a_track_that_cannot_be_judged_holds_no_other_up_and_is_tried_again(place: Place) -> None:
+    uris = await heard_with_old(place, 3)
+    await place.arrange(NEW)
+    broken = True
+
+    def fail_at_first(heard: Analysis, stored: StoredTrack, previous: tuple[str, ...]) -> Verdict:
+        if broken and stored.track_id == 2 and "effnet" in heard.packs:
+            raise ZeroDivisionError
+        return judge(heard, stored, previous)
+
+    place.reanalysis = place.new_reanalysis()
+    place.reanalysis._judge = fail_at_first
+    await place.steps()
+    assert [(await place.verdict(uri)).verdict.labels[0] for uri in uris] == ["techno", "ambient", "techno"]
+    assert await place.contents(OLD) == (set(), set())
+    broken = False
+    place.clock.us += HOUR_US
+    await place.steps()
+    assert (await place.verdict(uris[1])).verdict.labels == ("techno",)
+
+
+async def test_a_commit_that_fails_leaves_all_to_be_judged(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    uris = await heard_with_old(place, 3)
+    await place.arrange(NEW)
+    while (await place.living()).serving.packs == OLD:
+        await place.reanalysis.step()
+    settled = labels.put_verdict
+
+    async def be_busy(tx: Any, uri: str, *arguments: Any, **options: Any) -> None:
+        await settled(tx, uri, *arguments, **options)
+        if uri == uris[2]:
+            monkeypatch.undo()
+            raise StoreBusy("not now")
+
+    monkeypatch.setattr(labels, "put_verdict", be_busy)
+    with pytest.raises(StoreBusy):
+        await place.reanalysis.step()
+    await place.steps()
+    assert [(await place.verdict(uri)).verdict.labels for uri in uris] == [("techno",)] * 3
+
+
+async def test_what_was_given_up_is_told_of_after_the_switch_and_retry_hears_it(place: Place) -> None:
+    uris = await heard_with_old(place, 6)
+    await place.arrange(NEW)
+    place.ears.trouble["audio-1"] = Undecodable("no")
+    await place.new_reanalysis(yielding=False).finish(2)
+    async with place.store.read() as r:
+        report = await listening_report(r)
+    assert (report["moving_to"], report["serving"]["given_up"]) == (None, {"undecodable": 1})
+    place.ears.trouble.clear()
+    async with place.store.write() as tx:
+        assert await generations.retry(tx, now_us=place.clock.us)
+    await place.new_reanalysis(yielding=False).finish(2)
+    async with place.store.read() as r:
+        assert (await listening_report(r))["serving"]["given_up"] == {}
+    assert (await place.verdict(uris[0])).verdict.labels == ("techno",)
+    assert (await place.contents(NEW))[1] == {1, 2, 3, 4, 5, 6}
+
+
+async def test_a_move_that_fails_by_its_losses_says_so_and_counts_the_corpus_once(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await heard_with_old(place, 11)
+    await place.arrange(NEW)
+    place.ears.trouble = {f"audio-{number}": Undecodable("no") for number in range(1, 12)}
+    measured = generations.measure
+    counted = 0
+
+    async def count(*arguments: Any) -> Any:
+        nonlocal counted
+        counted += 1
+        return await measured(*arguments)
+
+    monkeypatch.setattr(generations, "measure", count)
+    with caplog.at_level("ERROR", "earmark.test"):
+        await place.steps()
+    assert (await place.living()).building is None
+    (said,) = [vars(entry)["fields"] for entry in caplog.records]
+    assert said["reason"] == "3 of 11 recordings could not be heard (undecodable 3)"
+    assert counted <= 3  # at the first loss, at the one too many, and when nothing is left to be heard
+
+
+async def test_in_the_foreground_what_stops_it_is_raised_as_it_is_and_a_busy_store_is_waited_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await heard_with_old(place, 3)
+    await place.arrange(NEW)
+    place.ears.trouble["audio-2"] = Misconfigured("listening.packs", "pull it again")
+    with pytest.raises(Misconfigured):
+        await place.new_reanalysis(yielding=False).finish(2)
+    place.ears.trouble.clear()
+    measured = generations.measure
+
+    async def be_busy_once(*_: Any) -> Any:
+        monkeypatch.setattr(generations, "measure", measured)
+        raise StoreBusy("not now")
+
+    monkeypatch.setattr("earmark.reanalysis.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(generations, "measure", be_busy_once)
+    await asyncio.wait_for(place.new_reanalysis(yielding=False).finish(2), 30)
+    assert generations.measure is measured
+    assert (await place.living()).serving.packs == NEW
+
+
+async def test_progress_is_measured_sparingly(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await heard_with_old(place, 2)
+    await place.arrange(NEW)
+    building = (await place.living()).building
+    assert building is not None
+    measured = generations.measure
+
+    async def take_a_second(*arguments: Any) -> Any:
+        place.clock.us += 1_000_000
+        return await measured(*arguments)
+
+    monkeypatch.setattr(generations, "measure", take_a_second)
+    sparing = SparingMeasure(place.clock)
+
+    async def left() -> int:
+        async with place.store.read() as r:
+            return (await sparing(r, building)).left
+
+    assert await left() == 2
+    await place.reanalysis.step()
+    assert await left() == 2
+    place.clock.us += 20_000_000
+    assert await left() == 1
+    monkeypatch.undo()
+    place.clock.us += 20_000_000
+    assert await left() == 1
+    await place.reanalysis.step()
+    assert await left() == 0  # took no time: it is always new
+
+
 async def test_records_of_the_same_audio_are_heard_once(place: Place) -> None:
     await heard_with_old(place, 1)
     place.ears.packs, packs = OLD, place.ears.packs
@@ -387,7 +620,7 @@ async def test_records_of_the_same_audio_are_heard_once(place: Place) -> None:
 async def test_passing_trouble_is_tried_again_with_patience_and_then_given_up(place: Place) -> None:
     await heard_with_old(place, 10)
     await place.arrange(NEW)
-    place.ears.trouble["audio-1"] = Unreachable("no")
+    place.ears.trouble["audio-1"] = Deadline("no")
     pauses = []
     for _ in range(3):
         await place.steps()
@@ -399,12 +632,12 @@ async def test_passing_trouble_is_tried_again_with_patience_and_then_given_up(pl
         assert due_us is not None
         pauses.append((due_us - place.clock.us) / 1e6)
         place.clock.us = due_us
-    assert pauses == [10.0, 20.0]
+    assert pauses == [10.0, 10.0]
     assert place.ears.heard.count("audio-1") == 3
     living = await place.living()
     assert living.serving.packs == NEW  # one of ten is no reason to fail
     async with place.store.read() as r:
-        assert (await generations.measure(r, living.serving)).given_up == {"unreachable": 1}
+        assert (await generations.measure(r, living.serving)).given_up == {"deadline": 1}
     assert len((await place.contents(NEW))[0]) == 9
 
 
@@ -412,14 +645,94 @@ async def test_an_app_that_does_not_answer_is_waited_for(place: Place) -> None:
     await heard_with_old(place, 2)
     await place.arrange(NEW)
     place.app.silent = True
-    for _ in range(8):
+    for _ in range(40):  # also for longer than a day: a switch would leave nothing in the feeds
         await place.steps()
-        place.clock.us += 3_600_000_000
+        place.clock.us += HOUR_US
     assert (await place.living()).serving.packs == OLD
     assert place.ears.heard == []
     place.app.silent = False
+    place.clock.us += 6 * HOUR_US
     await place.steps()
     assert (await place.living()).serving.packs == NEW
+
+
+@pytest.mark.parametrize("trouble", [None, Unreachable("no")], ids=["unanswered", "unreachable"])
+async def test_one_that_cannot_be_had_holds_the_switch_up_for_a_day_and_is_heard_later(
+    place: Place, trouble: Exception | None
+) -> None:
+    uris = await heard_with_old(place, 6)
+    await place.arrange(NEW)
+    if trouble is None:
+        place.app.silent_of.add(uris[0])
+    else:
+        place.ears.trouble["audio-1"] = trouble
+    for _ in range(24):
+        await place.steps()
+        assert (await place.living()).serving.packs == OLD
+        place.clock.us += HOUR_US
+    await place.steps()
+    assert (await place.living()).serving.packs == NEW
+    assert (await place.verdict(uris[0])).verdict.labels == ("ambient",)
+    assert (await place.contents(NEW))[1] == {2, 3, 4, 5, 6}
+    place.app.silent_of.clear()
+    place.ears.trouble.clear()
+    place.clock.us += 6 * HOUR_US
+    await place.steps()
+    assert (await place.verdict(uris[0])).verdict.labels == ("techno",)
+    assert (await place.contents(NEW))[1] == {1, 2, 3, 4, 5, 6}
+
+
+async def test_a_host_that_is_away_is_tried_for_days(place: Place) -> None:
+    """A day, and then as often as anything else: three times here, every six hours."""
+    await heard_with_old(place, 6)
+    await place.arrange(NEW)
+    place.ears.trouble["audio-1"] = Unreachable("no")
+    for _ in range(100):
+        await place.steps()
+        async with place.store.read() as r:
+            target = (await place.living()).building or (await place.living()).serving
+            if (await generations.measure(r, target)).given_up:
+                break
+        place.clock.us += HOUR_US
+    assert 36 * HOUR_US <= place.clock.us - START_US <= 48 * HOUR_US
+    assert place.ears.heard.count("audio-1") < 30
+
+
+async def test_waiting_for_an_answer_is_no_attempt(place: Place) -> None:
+    """Neither for what is heard again nor for a job."""
+    uris = await heard_with_old(place, 6)
+    await place.arrange(NEW)
+    place.app.silent_of.add(uris[0])
+    new = await place.publish(7)
+    place.app.silent_of.add(new)
+    for _ in range(5):
+        await place.work()
+        await place.steps()
+        place.clock.us += HOUR_US
+    place.app.silent_of.remove(uris[0])
+    place.ears.trouble["audio-1"] = Unreachable("no")
+    for _ in range(7):
+        await place.work()
+        await place.steps()
+        place.clock.us += 2 * HOUR_US
+    assert place.ears.heard.count("audio-1") >= 2
+    place.app.silent_of.clear()
+    place.ears.trouble = {"audio-1": Deadline("no"), "audio-7": Deadline("no")}
+    place.clock.us += 6 * HOUR_US
+    await place.work()
+    await place.steps()
+    living = await place.living()
+    async with place.store.read() as r:
+        assert await generations.count_unheard(r, living.building or living.serving) == ({"deadline": 1}, {})
+        job = await jobs.latest(r, new)
+        assert job is not None
+        assert (job.state, job.reason) == (JobState.READY, "deadline")
+    place.ears.trouble.clear()
+    place.clock.us += 12 * HOUR_US
+    await place.work()
+    await place.steps()
+    assert (await place.living()).serving.packs == NEW
+    assert (await place.contents(NEW))[1] == {1, 2, 3, 4, 5, 6, 7}
 
 
 @pytest.mark.parametrize(
@@ -510,17 +823,37 @@ async def test_share_is_kept_and_none_is_none(place: Place) -> None:
     assert place.ears.heard == ["audio-1"]
 
 
-async def test_several_hands_in_the_foreground_hear_each_audio_once(place: Place) -> None:
+async def test_several_hands_in_the_foreground_hear_each_audio_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await heard_with_old(place, 12)
     await place.arrange(NEW)
+    kept = analyses.put
+    listed = generations.next_unheard
+    ended = asyncio.Event()
 
-    async def yield_to_others(_: str) -> None:
-        await asyncio.sleep(0)
+    async def keep_and_tell(*arguments: Any, **options: Any) -> None:
+        await kept(*arguments, **options)
+        ended.set()
 
-    place.ears.meanwhile = yield_to_others
-    place.ears.folder = place.folder
+    async def list_while_others_end(*arguments: Any, **options: Any) -> Any:
+        """What was read is old when it arrives: another hand has ended since."""
+        found = await listed(*arguments, **options)
+        ended.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), 0.05)
+            await asyncio.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(analyses, "put", keep_and_tell)
+    monkeypatch.setattr(generations, "next_unheard", list_while_others_end)
+
+    async def take_a_moment(_: str) -> None:
+        await asyncio.sleep(0.02)
+
+    place.ears.meanwhile = take_a_moment
     await place.publish(13)  # new tracks wait for the service
-    await asyncio.wait_for(place.new_reanalysis(yielding=False).finish(1), 30)
+    await asyncio.wait_for(place.new_reanalysis(yielding=False).finish(4), 30)
     assert (await place.living()).serving.packs == NEW
     assert sorted(place.ears.heard) == sorted({f"audio-{n}" for n in range(1, 13)})
     assert await place.contents(OLD) == (set(), set())

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from core.analysis import Acoustics, Analysis, Segment, Tag
+from core.analysis import Acoustics, Analysis, Segment, Tag, Verdict, VerdictStatus, generation_of
 from core.clock import SystemClock
 from core.taxonomy import Taxonomy
 from core.types import AtUri, BlobRef, Cid, Tid, Track, TrackState, Visibility, make_tid
 from earmark.report import track_report
 from labeler.musicnn import TagMapping
 from labeler.policy import Policy
-from store import Store, analyses, generations, tracks
+from store import Store, analyses, generations, labels, tracks
 
 NOW_US = 1_800_000_000_000_000
 PACKS = {"effnet": "hash"}
@@ -35,8 +35,13 @@ def mix(acoustics: Acoustics | None = ACOUSTICS) -> Analysis:
     return Analysis(PACKS, 4000.0, -14.0, (), {}, acoustics, stretches)
 
 
-async def fill(store: Store, visibility: Visibility, analysis: Analysis) -> None:
-    """One track that asks its app, heard."""
+HEARD = ("bafkrei", generation_of(PACKS))
+
+
+async def fill(
+    store: Store, visibility: Visibility, analysis: Analysis, grounds: tuple[str | None, str | None] | None = HEARD
+) -> None:
+    """One track that asks its app, its audio heard; `grounds` of its verdict, None if there is none yet."""
     blob = BlobRef(Cid("bafkrei"), "audio/mpeg", 10)
     track = Track(URI, Cid("bafy"), Tid(RKEY), "T", 1, blob=blob, visibility_check="plyr")
     assert track.audio_key is not None
@@ -45,6 +50,9 @@ async def fill(store: Store, visibility: Visibility, analysis: Analysis) -> None
         await tracks.put(tx, track, state=TrackState.READY, reason=None, now_us=NOW_US)
         await tracks.set_visibility(tx, str(URI), visibility, page_url=None, now_us=NOW_US)
         await analyses.put(tx, track.audio_key, analysis, now_us=NOW_US)
+        if grounds is not None:
+            verdict, (audio_key, generation) = Verdict(VerdictStatus.OK, ("electronic",)), grounds
+            await labels.put_verdict(tx, str(URI), verdict, now_us=NOW_US, audio_key=audio_key, generation=generation)
 
 
 @pytest.mark.parametrize("peaks", [False, True])
@@ -81,6 +89,22 @@ async def test_of_a_track_that_is_not_public_nothing_heard_is_told(tmp_path: Pat
             report = await track_report(reader, str(URI), labeler_did="", describe=POLICY.describe, peaks=True)
         assert report is not None
         assert (report["title"], report["analysis"]) == (None, None)
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("grounds", [None, (None, None), ("bafkrei", None), ("bafother", HEARD[1])])
+async def test_audio_that_was_heard_for_another_record_is_not_told(
+    tmp_path: Path, grounds: tuple[str | None, str | None] | None
+) -> None:
+    """A record may name the audio of another track, one that is hidden by now: queued, refused, or changed to it."""
+    store = await Store.open(tmp_path / "earmark.db", clock=SystemClock())
+    try:
+        await fill(store, Visibility.PUBLIC, mix(), grounds)
+        async with store.read() as reader:
+            report = await track_report(reader, str(URI), labeler_did="", describe=POLICY.describe, peaks=True)
+        assert report is not None
+        assert (report["title"], report["analysis"]) == ("T", None)
     finally:
         await store.close()
 

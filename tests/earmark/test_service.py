@@ -422,3 +422,20 @@ async def test_upstream_unreachable_serves_what_it_has_and_says_so(
         assert "waiting to verify" in status["mode"]
     stop.set()
     await asyncio.wait_for(running, 15)
+
+
+async def test_a_record_that_names_somebody_elses_audio_learns_nothing_of_it(live: Live, techno: Any) -> None:
+    """Its own host has no such blob, so that it is not heard, whatever is known of the recording."""
+    blob = live.network.upload_blob(live.artist, wav(techno[: 8 * 44_100]), "audio/wav")
+    record = {"title": "Mine", "artist": "Artist", "fileType": "wav", "createdAt": "2026-11-20T10:00:00Z"}
+    own = live.network.create_record(live.artist, TRACK, None, record | {"audioBlob": blob})
+    assert (await live.ended(own))["state"] == "ready"
+    thief = live.network.create_account("thief.test")
+    copied = live.network.create_record(thief, TRACK, None, record | {"title": "Not mine", "audioBlob": blob})
+    report = await live.ended(copied)
+    assert (report["state"], report["reason"]) == ("refused", "blob_gone")
+    assert report["analysis"] is None
+    assert await live.labels(copied) == {}
+    live.network.upload_blob(thief, wav(techno[: 8 * 44_100]), "audio/wav")
+    again = live.network.create_record(thief, TRACK, None, record | {"title": "Bought", "audioBlob": blob})
+    assert (await live.ended(again))["labels"] != []

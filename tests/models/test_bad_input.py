@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import wave
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,10 @@ async def test_too_short(crew: Crew, make_signal: Any, write_wav: Any) -> None:
 async def test_digital_silence(crew: Crew, write_wav: Any) -> None:
     analysis = await crew.analyse(write_wav(np.zeros(160_000, np.float32), 16_000))
     assert analysis.rms_dbfs == -200.0
+    acoustics = analysis.acoustics
+    assert acoustics is not None
+    assert (acoustics.speech, acoustics.music, acoustics.voice) == (0.0, 0.0, 0.0)
+    assert (acoustics.shown_bpm, acoustics.shown_key, acoustics.loudness_lufs) == (None, None, None)
     assert all(np.isfinite(tag.score) for tag in analysis.tags)
     assert all(np.isfinite(vector).all() for vector in analysis.vectors.values())
 
@@ -215,6 +220,35 @@ async def test_more_channels_than_the_decoder_can_hand_over_are_refused(crew: Cr
     with pytest.raises((Undecodable, Truncated)):
         await crew.analyse(path)
     assert crew.pids == pids
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(128, 768_000), (16, 768_000), (128, 96_000)])
+async def test_sound_too_dense_for_our_memory_is_refused(crew: Crew, tmp_path: Path, channels: int, rate: int) -> None:
+    """128 channels at 768 kHz took a gigabyte a second and ended the child."""
+    path, pids = _write_wide_wav(tmp_path / "wide", channels, rate, 0.2), crew.pids
+    with pytest.raises(Undecodable, match=f"{channels} channels at {rate} Hz"):
+        await crew.analyse(path)
+    assert crew.pids == pids
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(128, 48_000), (8, 768_000)])
+async def test_sound_just_not_too_dense(crew: Crew, tmp_path: Path, channels: int, rate: int) -> None:
+    pids = crew.pids
+    analysis = await crew.analyse(_write_wide_wav(tmp_path / "wide", channels, rate, 4.0))
+    assert analysis.duration_seconds == pytest.approx(4.0)
+    assert analysis.acoustics is not None
+    assert (analysis.acoustics.channels, analysis.acoustics.sample_rate) == (channels, rate)
+    assert crew.pids == pids
+
+
+def _write_wide_wav(path: Path, channels: int, rate: int, seconds: float) -> Path:
+    """16 bits; the same click in every channel."""
+    samples = np.zeros((int(seconds * rate), channels), "<i2")
+    samples[:: rate // 4] = 20_000
+    with wave.open(str(path), "wb") as out:
+        out.setparams((channels, 2, rate, 0, "NONE", ""))
+        out.writeframes(samples.tobytes())
+    return path
 
 
 async def test_a_declared_duration_beyond_the_limit_is_refused_before_decoding(

@@ -129,5 +129,5 @@ def test_a_wanted_pack_that_is_missing_names_its_remedy(pack_home: Path, tmp_pat
 
 
 def test_stand_ins_are_not_the_declared_packs(stand_in_home: tuple[Path, Path]) -> None:
-    with pytest.raises(Corrupt, match="another declaration"):
+    with pytest.raises(Corrupt, match="another version of Earmark"):
         select(stand_in_home[0])

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from bench.graphs.effnet import build_effnet
 from core.analysis import Space
-from core.errors import Misconfigured
+from core.errors import Misconfigured, Undecodable
 from models.child.effnet import BUDGET, EMBEDDING, FRAMES, HOP, STYLES, Effnet
 from models.child.patches import Patch
-from models.child.selftest import PackUnfit
 from models.child.session import open_session
+from models.child.tagged import as_scores
 from models.crew import Crew
 from models.pack import pack_folder, tag_names
 
@@ -75,16 +76,6 @@ def test_each_head_is_read_at_its_positive_class(folder: Path) -> None:
         assert (found != expected[:, 1 - positive]).all()
 
 
-def test_a_heads_own_description_wins(changed: Path) -> None:
-    before = Effnet(changed).tag(_patches(2)).scores["heads"][:, 6]
-    (changed / f"{VOICE}.json").write_text(json.dumps({"name": "x", "classes": ["voice", "instrumental"]}))
-    after = Effnet(changed).tag(_patches(2)).scores["heads"][:, 6]
-    np.testing.assert_allclose(before + after, 1, atol=1e-6)
-    (changed / f"{VOICE}.json").write_text(json.dumps({"classes": ["song", "speech"]}))
-    with pytest.raises(PackUnfit, match=r"does not say which class is 'voice'"):
-        Effnet(changed)
-
-
 def test_a_head_that_is_not_installed_says_nothing(changed: Path) -> None:
     (changed / f"{VOICE}.onnx").unlink()
     (changed / "mtg_jamendo_moodtheme-discogs-effnet-1.onnx").unlink()
@@ -94,6 +85,55 @@ def test_a_head_that_is_not_installed_says_nothing(changed: Path) -> None:
     assert "moodtheme" not in tagged.scores
     assert np.isnan(tagged.scores["heads"][:, 6]).all()
     assert np.isfinite(tagged.scores["heads"][:, :6]).all()
+
+
+def _give_no_numbers_above(path: Path, output: str, limit: float) -> None:
+    """Where any input is above the limit, the graph's output is NaN: 0 times the root of what is left below it."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.output[:] = ["before" if name == output else name for name in node.output]
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(limit), "limit"))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "nothing"))
+    for operator, inputs, name in (
+        ("ReduceMax", [model.graph.input[0].name], "highest"),
+        ("Sub", ["limit", "highest"], "left"),
+        ("Sqrt", ["left"], "root"),
+        ("Mul", ["root", "nothing"], "none"),
+        ("Add", ["before", "none"], output),
+    ):
+        attributes = {"keepdims": 0} if operator == "ReduceMax" else {}
+        model.graph.node.append(helper.make_node(operator, inputs, [name], **attributes))
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize("output", ["activations", "embeddings"])
+def test_styles_that_are_no_numbers_are_the_files_fault(changed: Path, output: str) -> None:
+    """They are not scores of heads that nobody installed."""
+    patches = _patches(3)
+    _give_no_numbers_above(changed / "discogs-effnet-bsdynamic-1.onnx", output, 4.0)
+    effnet = Effnet(changed)
+    effnet.self_test()
+    assert np.isfinite(effnet.tag(patches).scores["discogs"]).all()
+    patches[1].spectrum[0, 0] = 5.0
+    with pytest.raises(Undecodable, match="no numbers"):
+        effnet.tag(patches)
+
+
+def test_a_head_that_gives_no_numbers_is_not_called_missing(changed: Path) -> None:
+    patches = _patches(3)
+    embeddings = Effnet(changed).tag(patches).embeddings["effnet"]
+    _give_no_numbers_above(changed / f"{VOICE}.onnx", "activations", float(embeddings.max()) * 0.9999)
+    effnet = Effnet(changed)
+    with pytest.raises(Undecodable, match="no numbers"):
+        effnet.tag(patches)
+
+
+def test_scores_a_rounding_beyond_0_and_1_are_clipped() -> None:
+    rows = np.array([[-1e-6, 0.0, 0.5, 1.0, 1 + 1e-6]], np.float32)
+    np.testing.assert_array_equal(as_scores(rows), np.array([[0, 0, 0.5, 1, 1]], np.float32))
+    for wrong in (-0.1, 1.1, np.inf, np.nan):
+        with pytest.raises(Undecodable):
+            as_scores(np.array([[0.5, wrong]], np.float32))
 
 
 async def test_the_whole_way(stand_in_home: tuple[Path, Path], make_signal: Any, write_wav: Any) -> None:

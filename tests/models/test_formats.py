@@ -66,13 +66,23 @@ async def test_the_sample_rate_is_honoured(crew: Crew, make_signal: Any, write_w
     assert _distance(wrong, expected) > 0.15
 
 
-async def test_a_stream_may_change_its_rate(crew: Crew, make_signal: Any, encode: Any, tmp_path: Path) -> None:
-    first = encode(make_signal(48_000, 6), 48_000, "aac", name="first").read_bytes()
-    second = encode(make_signal(32_000, 6), 32_000, "aac", name="second").read_bytes()
+async def test_a_stream_may_change_its_rate(
+    crew: Crew, make_signal: Any, encode: Any, write_wav: Any, tmp_path: Path
+) -> None:
+    """What follows is neither slower nor lower."""
+    one, other = make_signal(16_000, 6), make_signal(44_100, 18)
+    first = encode(one, 16_000, "aac", name="first").read_bytes()
+    second = encode(other, 44_100, "aac", name="second").read_bytes()
     both = tmp_path / "both.aac"
     both.write_bytes(first + second)
     analysis = await crew.analyse(both)
-    assert analysis.duration_seconds == pytest.approx(12.0, abs=0.2)
+    assert analysis.duration_seconds == pytest.approx(24.0, abs=0.2)
+    right = np.concatenate([one, make_signal(16_000, 18)])
+    expected = await crew.analyse(write_wav(right, 16_000, name="right.wav"))
+    wrong = await crew.analyse(write_wav(np.concatenate([one, other]), 16_000, name="wrong.wav"))
+    assert _distance(analysis, expected) < 0.05
+    assert _distance(analysis, wrong) > 0.15
+    assert analysis.rms_dbfs == pytest.approx(expected.rms_dbfs, abs=0.1)
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 12_345, 22_050, 37_800, 96_000, 192_000])
@@ -84,30 +94,46 @@ async def test_odd_sample_rates(crew: Crew, make_signal: Any, write_wav: Any, ra
     assert analysis.warnings == ()
 
 
-@pytest.mark.parametrize(("kind", "power"), [("wav", 6.0), ("flac", 3 + 2 * 1.41)])
-async def test_surround(crew: Crew, synthetic: Any, write_wav: Any, tmp_path: Path, kind: str, power: float) -> None:
-    """Six channels that all hold the same are that sound. Loudness counts surrounds more and the LFE not; this WAV
-    does not say which channel is which."""
-    path, pcm = tmp_path / "surround", np.repeat(synthetic[None], 6, axis=0)
-    if kind == "wav":
-        path = write_wav(pcm, 16_000, name="surround.wav")
-    else:
-        with av.open(str(path), "w", format="flac") as out:
-            stream = out.add_stream("flac", rate=16_000, layout="5.1", format="s32")
-            for start in range(0, len(synthetic), 4096):
-                whole = (pcm[:, start : start + 4096] * (2**31 - 129)).astype(np.int32)
-                frame = av.AudioFrame.from_ndarray(whole.T.reshape(1, -1).copy(), format="s32", layout="5.1")
-                frame.sample_rate, frame.pts = 16_000, start
-                out.mux(stream.encode(frame))
-            out.mux(stream.encode(None))
-    mono = await crew.analyse(write_wav(synthetic, 16_000, name="mono.wav"))
-    found = await crew.analyse(path)
+def _write_surround(path: Path, pcm: Any) -> Path:
+    """5.1 FLAC of 24 bits and 16 kHz; f32 [6, n] in the order FL FR FC LFE BL BR."""
+    with av.open(str(path), "w", format="flac") as out:
+        stream = out.add_stream("flac", rate=16_000, layout="5.1", format="s32")
+        for start in range(0, pcm.shape[1], 4096):
+            whole = (pcm[:, start : start + 4096] * (2**31 - 129)).astype(np.int32)
+            frame = av.AudioFrame.from_ndarray(whole.T.reshape(1, -1).copy(), format="s32", layout="5.1")
+            frame.sample_rate, frame.pts = 16_000, start
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+async def test_surround_is_heard_as_its_stereo_is(crew: Crew, synthetic: Any, write_wav: Any, tmp_path: Path) -> None:
+    """What is in the front pair alone is as loud as in a stereo file, and rumble in the LFE is not heard."""
+    pcm = np.zeros((6, len(synthetic)), np.float32)
+    pcm[:2] = synthetic
+    pcm[3] = 0.9 * np.sin(2 * np.pi * 60 / 16_000 * np.arange(len(synthetic)))
+    stereo = await crew.analyse(write_wav(pcm[:2], 16_000, name="stereo.wav"))
+    found = await crew.analyse(_write_surround(tmp_path / "surround.flac", pcm))
     assert found.acoustics is not None
-    assert mono.acoustics is not None
-    assert (found.acoustics.channels, mono.acoustics.channels) == (6, 1)
-    assert _distance(found, mono) < 0.001
-    expected = mono.acoustics.loudness_lufs + 10 * np.log10(power)
-    assert found.acoustics.loudness_lufs == pytest.approx(expected, abs=0.02)
+    assert found.acoustics.channels == 6
+    assert found.rms_dbfs == pytest.approx(stereo.rms_dbfs, abs=1e-3)
+    assert _distance(found, stereo) < 0.001
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+async def test_loudness_of_surround(crew: Crew, synthetic: Any, write_wav: Any, tmp_path: Path, kind: str) -> None:
+    """Six channels that all hold the same: surrounds count more, the LFE not.
+
+    This WAV does not say which is which: the usual order is assumed.
+    """
+    pcm = np.repeat(synthetic[None] / 4, 6, axis=0)
+    path = tmp_path / "surround.flac"
+    path = write_wav(pcm, 16_000, name="surround.wav") if kind == "wav" else _write_surround(path, pcm)
+    mono = (await crew.analyse(write_wav(synthetic / 4, 16_000, name="mono.wav"))).acoustics
+    found = (await crew.analyse(path)).acoustics
+    assert found is not None
+    assert mono is not None
+    assert found.loudness_lufs == pytest.approx(mono.loudness_lufs + 10 * np.log10(3 + 2 * 1.41), abs=0.02)
 
 
 PICTURE = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x10\x00\x00\x00\x10\x00\x08\x02\x00\x00\x00" + bytes(200_000)

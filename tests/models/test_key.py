@@ -111,6 +111,21 @@ def test_one_tone_is_no_key() -> None:
     assert listen(0.4 * np.sin(2 * np.pi * 440 / RATE * np.arange(10 * RATE)))[2] < KEY_SHOWN_FROM
 
 
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+def test_what_is_left_of_a_tone_too_high_to_hear_has_no_key(rate: int) -> None:
+    """12 kHz is gone at 16 kHz but for the residue of the resampling."""
+    tone = 0.5 * np.sin(2 * np.pi * 12_000 / rate * np.arange(rate * 20))
+    residue = soxr.resample(tone.astype(np.float32), rate, RATE, "HQ")
+    assert np.abs(residue).max() > 0
+    assert listen(residue) == (None, None, 0.0)
+
+
+@pytest.mark.parametrize(("level", "heard"), [(-75, False), (-45, True)])
+def test_below_70_dbfs_nothing_has_a_key(level: float, heard: bool) -> None:
+    tonic, _, _ = listen(play(4, "minor") * 10 ** (level / 20))
+    assert tonic == ("E" if heard else None)
+
+
 def test_silence_and_nothing() -> None:
     assert listen(np.zeros(RATE * 5)) == (None, None, 0.0)
     assert KeyMeter().finish() == (None, None, 0.0)

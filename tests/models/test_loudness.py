@@ -94,6 +94,33 @@ def test_channel_weights() -> None:
     assert weigh_channels((), 3) == (1.0, 1.0, 1.0)
 
 
+@pytest.mark.parametrize("name", ["NONE", None])
+@pytest.mark.parametrize(
+    ("channels", "weights"),
+    [
+        (1, (1.0,)),
+        (2, (1.0, 1.0)),
+        (4, (1.0, 1.0, 1.41, 1.41)),
+        (5, (1.0, 1.0, 1.0, 1.41, 1.41)),
+        (6, (1.0, 1.0, 1.0, 0.0, 1.41, 1.41)),
+        (8, (1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.41, 1.41)),
+        (9, (1.0,) * 9),
+    ],
+)
+def test_channels_without_names_are_in_the_usual_order(
+    channels: int, weights: tuple[float, ...], name: str | None
+) -> None:
+    """A WAV without a channel mask does not say which is which: libav calls each NONE."""
+    assert weigh_channels((name,) * channels if name else (), channels) == weights
+
+
+def test_rumble_in_the_effects_of_six_unnamed_channels_is_not_heard() -> None:
+    channels = np.zeros((6, 48_000 * 5), np.float32)
+    channels[:2] = stereo(48_000, (-23, 5))
+    channels[3] = tones(48_000, (-6, 5))
+    assert measure(48_000, channels, ("NONE",) * 6)[0] == pytest.approx(-23.0, abs=0.1)
+
+
 # BS.1770-5, tables 1 and 2: the coefficients at 48 kHz as printed.
 PRINTED = [
     [1.53512485958697, -2.69169618940638, 1.19839281085285, 1.0, -1.69065929318241, 0.73248077421585],

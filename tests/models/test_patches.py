@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from models.child import effnet, musicnn
 from models.child.analyse import Listener
-from models.child.patches import PatchReservoir, choose_evenly
+from models.child.patches import Patch, PatchReservoir, choose_evenly, leave_out_silence
+from models.child.spectra import HOP, levels_dbfs, log_mel
 from models.pack import pack_folder
 
 SHAPES = [(musicnn.FRAMES, musicnn.FRAMES), (effnet.FRAMES, effnet.HOP)]
@@ -97,8 +99,51 @@ def test_how_much_of_a_file_musicnn_hears(
     """Six patches a segment, once there are more than six segments of five minutes."""
     path = write_wav(np.tile(make_signal(16_000), 5 * minutes), 16_000, subtype="PCM_16")
     listener = Listener({"musicnn": pack_folder(pack_home, "musicnn")})
-    with path.open("rb") as audio:
+    assert listener.musicnn is not None
+    with mock.patch.object(listener.musicnn, "tag", wraps=listener.musicnn.tag) as tag, path.open("rb") as audio:
         heard = listener.analyse(audio, max_seconds=10_800)
-    assert heard.patches == patches
+    assert len(tag.call_args.args[0]) == patches
     assert heard.duration_seconds == 60 * minutes
     assert len(heard.segments) == (minutes // 5 if minutes > 15 else 0)
+
+
+def _spectrum(rms: float, seed: int = 0) -> Any:
+    sound = rms * np.random.default_rng(seed).standard_normal(200 * HOP)
+    return log_mel(sound.astype(np.float32))
+
+
+@pytest.mark.parametrize("decibels", [-90, -60, -30, -6])
+def test_the_level_of_a_spectrum_is_that_of_its_sound(decibels: float) -> None:
+    assert levels_dbfs(_spectrum(10 ** (decibels / 20))).mean() == pytest.approx(decibels, abs=0.5)
+
+
+def test_digital_silence_has_a_level() -> None:
+    assert (levels_dbfs(np.zeros((187, 96), np.float32)) == -200.0).all()
+
+
+def test_silence_is_left_out_unless_there_is_nothing_else() -> None:
+    sound, hiss, nothing = (
+        Patch(0, _spectrum(0.1)),
+        Patch(187, _spectrum(1e-4)),
+        Patch(374, np.zeros((187, 96), np.float32)),
+    )
+    assert [patch.start for patch in leave_out_silence([sound, hiss, nothing])] == [0]
+    assert [patch.start for patch in leave_out_silence([hiss, nothing])] == [187, 374]
+
+
+def test_silence_around_a_piece_says_nothing(
+    stand_in_home: tuple[Path, Path], make_signal: Any, write_wav: Any
+) -> None:
+    """musicnn calls zeros classical, so that a minute of them would rename any track; CLAP has its own opinion."""
+    home, _ = stand_in_home
+    listener = Listener({name: pack_folder(home, name) for name in ("musicnn", "effnet", "clap")})
+    signal = np.tile(make_signal(16_000), 2)[: 20 * 16_000]
+    quiet = np.zeros(60 * 16_000, np.float32)
+    heard = []
+    for name, pcm in (("bare", signal), ("silence", np.concatenate([signal, quiet]))):
+        with write_wav(pcm, 16_000, name=f"{name}.wav").open("rb") as audio:
+            heard.append(listener.analyse(audio, max_seconds=600))
+    for tagger in ("msd", "mtt", "discogs"):  # the patch at the edge sounds for two of its three seconds
+        np.testing.assert_allclose(heard[1].scores[tagger], heard[0].scores[tagger], atol=0.1)
+    np.testing.assert_allclose(heard[1].embeddings["clap"], heard[0].embeddings["clap"], atol=1e-4)
+    assert heard[1].acoustics.music == pytest.approx(heard[0].acoustics.music, abs=0.15)

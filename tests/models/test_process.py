@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ChildCrashed, Deadline, Misconfigured
+from core.errors import ChildCrashed, Deadline, Misconfigured, NoChild
 from models.crew import Crew
 from models.process import ChildProcess
 from models.wire import Answer, BadFrame, Embed, Listen, Ready, Refused, Unfit, encode
@@ -54,6 +54,31 @@ async def test_an_interpreter_that_is_not_there(pack_home: Path) -> None:
 async def test_without_the_pack_the_remedy_is_named(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="earmark models pull musicnn"):
         await Crew(home=tmp_path).start()
+
+
+async def test_a_machine_that_cannot_start_it_again_is_passing_trouble(tmp_path: Path) -> None:
+    """Out of memory or processes for a while: the service must not end, nor the audio be blamed."""
+    mark = tmp_path / "started"
+    script = f"if [ -e {mark} ]; then kill -9 $$; fi; touch {mark}; {READY}; exec sleep 100"
+    child = ChildProcess(_program(tmp_path, script), "listen", {})
+    await child.start()
+    await child.kill()
+    with pytest.raises(NoChild, match=r"does not start: .*signal 9"):
+        await child.start()
+    Path(child._command[0]).unlink()
+    with pytest.raises(NoChild, match="cannot be run"):
+        await child.start()
+
+
+async def test_a_pack_that_has_become_unfit_is_told_all_the_same(tmp_path: Path) -> None:
+    mark = tmp_path / "started"
+    unfit = _say(Unfit("effnet", "has no output"))
+    script = f"if [ -e {mark} ]; then {unfit}; exit; fi; touch {mark}; {READY}; exec sleep 100"
+    child = ChildProcess(_program(tmp_path, script), "listen", {})
+    await child.start()
+    await child.kill()
+    with pytest.raises(Misconfigured, match="'effnet' fails its self-test"):
+        await child.start()
 
 
 async def test_a_child_of_another_version(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -30,6 +31,20 @@ def test_what_is_added_is_read_again(tmp_path: Path) -> None:
     assert set(read) == {"calm", "ruhig – größer", "dunkel"}
     np.testing.assert_array_equal(read["calm"], second["calm"])
     assert not list((tmp_path / "cache").glob("*.part"))
+
+
+def test_a_full_disk_leaves_the_old_book_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = PromptBook(tmp_path, "a" * 64)
+    book.add(_vectors("calm"))
+
+    def fill(part: IO[bytes], **_: object) -> None:
+        part.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", fill)
+    book.add(_vectors("dark"))
+    assert set(book.read()) == {"calm"}
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_another_version_of_the_pack_has_its_own_book(tmp_path: Path) -> None:

@@ -115,15 +115,18 @@ def test_the_best_of_a_few_is_not_said_to_fit_for_being_the_best() -> None:
     nothing = np.zeros((10, 0), np.float32)
     far = np.linspace(-0.02, 0.02, 10, dtype=np.float32)[:, np.newaxis]  # of 50 and more, the last would be at 1.6
     assert score_prompts(far, nothing).max() == pytest.approx(0.02 / 0.06, abs=1e-4)
-    near = far.copy()
-    near[-1] = 0.2
-    assert score_prompts(near, nothing)[-1] > 2
-    all_near = far + 0.3  # a prompt that is near everything says nothing either
-    assert score_prompts(all_near, nothing).max() < 1.6
     assert np.argsort(score_prompts(far, nothing)).tolist() == list(range(10))
-    assert score_prompts(far[:1], nothing).tolist() == [pytest.approx(-0.02 / 0.06, abs=1e-4)]
+    assert score_prompts(far[:1], nothing[:1]).tolist() == [pytest.approx(-0.02 / 0.06, abs=1e-4)]
     assert score_prompts(far[:0], nothing[:0]).shape == (0,)
     assert score_prompts(np.full((60, 1), 0.3, np.float32), np.zeros((60, 0), np.float32)).tolist() == [0.0] * 60
+
+
+def test_one_of_a_few_that_fits_is_said_to_fit_whatever_it_is_beside() -> None:
+    near = np.array([[0.15]], np.float32)
+    for others in (0, 2, 48):
+        beside = np.concatenate([near, np.full((others, 1), 0.15, np.float32)])
+        scores = score_prompts(beside, np.zeros((others + 1, 0), np.float32))
+        np.testing.assert_allclose(scores, 0.15 / 0.06, atol=1e-4)
 
 
 FEEDS = (
@@ -162,18 +165,19 @@ async def test_a_feed_that_nothing_can_answer_is_a_mistake(stand_in_home: tuple[
 async def test_texts_through_the_real_child(stand_in_home: tuple[Path, Path]) -> None:
     home, catalogue = stand_in_home
     crew = Crew(home=home, packs=("effnet", "clap"), catalogue=catalogue)
+    positive, negative = ["calm gentle music", "heavy metal with screaming"], ["a person talking"]
     await crew.start()
     try:
-        query = await build_prompt_query(
-            crew, ["calm gentle music", "heavy metal with screaming"], ["a person talking"]
-        )
-        again = await build_prompt_query(
-            crew, ["calm gentle music", "heavy metal with screaming"], ["a person talking"]
-        )
+        query = await build_prompt_query(crew, positive, negative)
+        again = await build_prompt_query(crew, positive, negative)
+        wordings = await crew.embed([wrapper.replace("{}", positive[0]) for wrapper in PROMPT_WRAPPERS])
+        neutral = await crew.embed(load_neutral_prompts())
     finally:
         await crew.close()
     assert query.positive.shape == (2, 512)
     assert np.isfinite(query.positive).all()
     assert not np.allclose(query.positive[0], query.positive[1], atol=1e-3)
     np.testing.assert_array_equal(query.positive, again.positive)
-    assert len(PROMPT_WRAPPERS) == 3
+    mean = wordings.mean(axis=0)
+    np.testing.assert_allclose(query.positive[0], (mean - neutral.mean(axis=0)) / np.linalg.norm(mean), atol=1e-5)
+    assert not np.allclose(wordings[0], mean, atol=1e-3), "the wrappers make a difference"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -15,9 +19,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bench.graphs.clap import build_audio
+from core.errors import Corrupt
 from models import quantise
+from models.catalogue import get_pack
 from models.child.clap import FAST_MODEL, PUBLISHED_MODEL, ClapAudio
 from models.child.selftest import PackUnfit
+from models.pack import pack_folder
+from models.pull import pull
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +48,7 @@ def _weights(path: Path) -> list[onnx.TensorProto]:
 
 def test_the_fast_graph_says_what_the_published_one_says(folder: Path) -> None:
     published = ClapAudio(folder)
-    cosine = quantise.quantise(folder)
-    assert cosine is not None
-    assert cosine > 0.999999
+    assert quantise.quantise(folder) > 0.999999
     signed = _weights(folder / FAST_MODEL)
     assert {tensor.data_type for tensor in _weights(folder / PUBLISHED_MODEL)} == {TensorProto.UINT8}
     assert {tensor.data_type for tensor in signed} == {TensorProto.INT8}
@@ -72,7 +78,8 @@ def test_it_runs_in_a_process_of_its_own_and_says_what_it_did(folder: Path) -> N
 
 def test_a_graph_without_unsigned_weights_stays(tmp_path: Path) -> None:
     build_audio(tmp_path / PUBLISHED_MODEL, 1, quantised=False)
-    assert quantise.quantise(tmp_path) is None
+    with pytest.raises(quantise.Stays, match="nothing to gain"):
+        quantise.quantise(tmp_path)
     assert not (tmp_path / FAST_MODEL).exists()
 
 
@@ -85,9 +92,35 @@ def test_a_graph_that_says_something_else_is_thrown_away(folder: Path, monkeypat
         return 1
 
     monkeypatch.setattr(quantise, "sign_weights", spoil)
-    cosine = quantise.quantise(folder)
-    assert cosine is not None
-    assert cosine < quantise.LEAST_COSINE
+    with pytest.raises(quantise.Stays, match=r"cosine .*, the least is 0\.999"):
+        quantise.quantise(folder)
+    assert not (folder / FAST_MODEL).exists()
+
+
+def _list_weights_as_inputs(path: Path) -> None:
+    """As exporters do on keep_initializers_as_inputs: the graph then promises each weight's type a second time."""
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    path.write_bytes(model.SerializeToString())
+
+
+def test_a_graph_that_cannot_be_changed_stays(folder: Path) -> None:
+    _list_weights_as_inputs(folder / PUBLISHED_MODEL)
+    ClapAudio(folder).self_test()
+    (folder / FAST_MODEL).write_bytes(b"left by an earlier run")
+    with pytest.raises(quantise.Stays, match="Type Error"):
+        quantise.quantise(folder)
+    assert not (folder / FAST_MODEL).exists()
+
+
+def test_a_lack_of_memory_keeps_the_published_graph(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lack(*_: object) -> float:
+        raise MemoryError
+
+    monkeypatch.setattr(quantise, "_compare", lack)
+    with pytest.raises(quantise.Stays, match="MemoryError"):
+        quantise.quantise(folder)
     assert not (folder / FAST_MODEL).exists()
 
 
@@ -146,3 +179,66 @@ def test_weights_that_something_else_reads_stay() -> None:
 def test_a_pull_derives_it(stand_in_home: tuple[Path, Path]) -> None:
     home, _ = stand_in_home
     assert (home / "models" / "clap" / FAST_MODEL).is_file()
+
+
+def _declare_changed(folder: Path, catalogue: Path, change: Callable[[Path], None]) -> Path:
+    """A catalogue in the folder whose clap pack, beside it, has another audio graph."""
+    shutil.copytree(catalogue.parent / "clap", folder / "clap")
+    graph = folder / "clap" / PUBLISHED_MODEL
+    change(graph)
+    content, pack = graph.read_bytes(), get_pack("clap", catalogue)
+    changed = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    files = tuple(
+        msgspec.structs.replace(file, **changed) if file.path == PUBLISHED_MODEL else file for file in pack.files
+    )
+    path = folder / "packs.json"
+    path.write_bytes(msgspec.json.encode([msgspec.structs.replace(pack, files=files)]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_list_weights_as_inputs, r"the published audio model stays: .*Type Error"),
+        (
+            lambda graph: graph.write_bytes(b"no graph"),
+            r"installed without what that makes: .*models\.quantise.* failed",
+        ),
+    ],
+)
+def test_a_pull_does_without_it(
+    stand_in_home: tuple[Path, Path], tmp_path: Path, change: Callable[[Path], None], says: str
+) -> None:
+    catalogue = _declare_changed(tmp_path, stand_in_home[1], change)
+    steps: list[str] = []
+    pull("clap", tmp_path / "home", source=tmp_path, catalogue=catalogue, progress=steps.append)
+    assert not (pack_folder(tmp_path / "home", "clap") / FAST_MODEL).exists()
+    assert [step for step in steps if re.search(says, step)], steps
+
+
+def test_a_pull_does_without_a_converter_that_does_not_end(
+    stand_in_home: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.wheel._CONVERT_DEADLINE_SECONDS", 0.05)
+    steps: list[str] = []
+    source = stand_in_home[1].parent
+    pull("clap", tmp_path, source=source, catalogue=stand_in_home[1], progress=steps.append)
+    assert not (pack_folder(tmp_path, "clap") / FAST_MODEL).exists()
+    assert [step for step in steps if "(models.quantise) did not end in" in step], steps
+
+
+def test_nothing_half_made_belongs_to_the_pack(
+    stand_in_home: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die_writing(_: str, folder: str) -> str:
+        (Path(folder) / FAST_MODEL).write_bytes(b"half a gra")
+        raise Corrupt("killed")
+
+    monkeypatch.setattr("models.pull.run_converter", die_writing)
+    installed = pull("clap", tmp_path, source=stand_in_home[1].parent, catalogue=stand_in_home[1])
+    assert sorted(path.name for path in installed.folder.iterdir()) == [
+        PUBLISHED_MODEL,
+        "manifest.json",
+        "text_model_quantized.onnx",
+        "tokenizer.json",
+    ]

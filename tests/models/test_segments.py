@@ -53,7 +53,7 @@ def test_scores_are_means_of_a_segments_own_patches() -> None:
     heads[:, 0] = 0.5
     tagged = Tagged(np.array([0.0, 100.0, 310.0, 599.0, 950.0]), {"msd": scores, "heads": heads}, {})
     found = describe(1_000, [tagged])
-    assert [segment.scores["msd"][0] for segment in found] == pytest.approx([0.2 * 1.0, 0.5, 1.0], abs=0.11)
+    assert [segment.scores["msd"][0] for segment in found] == pytest.approx([0.2, 0.6, 1.0], abs=1e-6)
     assert found[0].scores["heads"] == [0.5, None]
     assert describe(899, [tagged]) == []
 

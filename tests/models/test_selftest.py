@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from core.errors import Misconfigured
 from models.child.analyse import Listener
+from models.child.patches import Patch
 from models.child.selftest import PackUnfit, check_outputs, make_probe
 from models.pack import pack_folder
 from models.process import ChildProcess
@@ -79,8 +81,8 @@ MODELS = [
     ("musicnn", "msd.onnx"),
     ("musicnn", "mtt.onnx"),
     ("effnet", "discogs-effnet-bsdynamic-1.onnx"),
-    ("effnet", "danceability-discogs-effnet-1.onnx"),
 ]
+HEADS = ["danceability-discogs-effnet-1.onnx", "mtg_jamendo_moodtheme-discogs-effnet-1.onnx"]
 
 
 @pytest.fixture
@@ -99,6 +101,28 @@ def test_what_is_wrong_is_named(copy: Callable[[str], Path], pack: str, file: st
     with pytest.raises(PackUnfit, match=message) as unfit:
         Listener({pack: path.parent})
     assert unfit.value.pack == pack
+
+
+@pytest.mark.parametrize("file", HEADS)
+@pytest.mark.parametrize(("damage", "message"), [*BREAKS, (None, "cannot be opened")])
+def test_a_head_that_is_unfit_is_left_out(
+    copy: Callable[[str], Path], capsys: pytest.CaptureFixture[str], file: str, damage: Break | None, message: str
+) -> None:
+    path = copy("effnet") / file
+    if damage is None:
+        path.write_bytes(b"no model")
+    else:
+        model = onnx.load(path)
+        damage(model)
+        onnx.save(model, path)
+    effnet = Listener({"effnet": path.parent}).effnet
+    assert effnet is not None
+    said = capsys.readouterr().err
+    assert re.search(f"the head {file.removesuffix('-discogs-effnet-1.onnx')} is left out: .*({message})", said), said
+    scores = effnet.tag([Patch(0, make_probe(128, 96))]).scores
+    missing = np.isnan(scores["heads"]).all(axis=0).tolist()
+    assert missing == [file.startswith("danceability")] + [False] * 6
+    assert ("moodtheme" in scores) == file.startswith("danceability")
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", bytes(1000)])

@@ -28,8 +28,20 @@ HOURS = 3 * 3_600
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def brief(pack_home: Path) -> AsyncIterator[Crew]:
-    """One child with a deadline of two seconds, and ten minutes of audio at most."""
-    crew = Crew(home=pack_home, packs=("musicnn",), deadline_seconds=2.0, max_seconds=600)
+    """One child, for ten minutes of audio at most."""
+    async for crew in _begin(pack_home, deadline_seconds=60.0):
+        yield crew
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def hasty(pack_home: Path) -> AsyncIterator[Crew]:
+    """One child with a deadline of three seconds."""
+    async for crew in _begin(pack_home, deadline_seconds=3.0):
+        yield crew
+
+
+async def _begin(pack_home: Path, deadline_seconds: float) -> AsyncIterator[Crew]:
+    crew = Crew(home=pack_home, packs=("musicnn",), deadline_seconds=deadline_seconds, max_seconds=600)
     await crew.start()
     yield crew
     await crew.close()
@@ -77,14 +89,14 @@ async def test_a_signal_in_the_middle_of_a_file(brief: Crew, short: Path, long: 
     await _goes_on(brief, short, victim)
 
 
-async def test_a_hang(brief: Crew, short: Path, long: Path, ticks: list[float]) -> None:
-    (victim,) = brief.pids
+async def test_a_hang(hasty: Crew, short: Path, long: Path, ticks: list[float]) -> None:
+    (victim,) = hasty.pids
     os.kill(victim, signal.SIGSTOP)
     before = len(ticks)
     with pytest.raises(Deadline):
-        await brief.analyse(long)
+        await hasty.analyse(long)
     assert len(ticks) - before > 20, "the parent did other things meanwhile"
-    await _goes_on(brief, short, victim)
+    await _goes_on(hasty, short, victim)
 
 
 async def test_a_hang_that_ends_by_itself_costs_nothing(brief: Crew, short: Path) -> None:

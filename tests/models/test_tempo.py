@@ -87,6 +87,53 @@ def test_clicks(bpm: float) -> None:
     assert confidence > 2 * BPM_SHOWN_FROM
 
 
+def tone(hz: float, seconds: float) -> Pcm:
+    """Fades in and out, so that nothing is heard in other bands."""
+    count = int(seconds * RATE)
+    return 0.4 * np.sin(2 * np.pi * hz * np.arange(count) / RATE) * np.hanning(count)
+
+
+@pytest.mark.parametrize("bpm", [62, 93.7, 120, 163.2, 195])
+@pytest.mark.parametrize("seconds", [0.009, 0.03])
+@pytest.mark.parametrize("hz", [300, 800, 2000, 3000, 3500, 4200, 5000, 7000, 7600])
+def test_clicks_of_any_band(hz: float, seconds: float, bpm: float) -> None:
+    tempo, confidence = listen(play((1, [(0, lambda: tone(hz, seconds))]), bpm))
+    assert tempo == pytest.approx(bpm, rel=0.02)
+    assert confidence > BPM_SHOWN_FROM
+
+
+def high_hat() -> Pcm:
+    """Noise above 6 kHz."""
+    time, fall = decay(0.1, 0.02)
+    spectrum = np.fft.rfft(np.random.default_rng(14).standard_normal(len(time)))
+    spectrum[: int(6000 / RATE * len(time))] = 0
+    return 0.1 * np.fft.irfft(spectrum, len(time)) * fall
+
+
+@pytest.mark.parametrize("bpm", [66.6, 93.7, 120, 178])
+@pytest.mark.parametrize("under", ["silence", "drone", "rumble"])
+def test_a_hat_by_itself(under: str, bpm: float) -> None:
+    signal = play((1, [(0, high_hat)]), bpm)
+    if under != "silence":
+        signal = signal + without_beat(under)[: len(signal)]
+    tempo, confidence = listen(signal)
+    assert tempo == pytest.approx(bpm, rel=0.02)
+    assert confidence > 2 * BPM_SHOWN_FROM
+
+
+def test_two_chirps_are_no_beat() -> None:
+    signal = play((1, [(0, lambda: tone(5000, 0.05))]), 53, seconds=2.7)
+    assert listen(signal)[1] < BPM_SHOWN_FROM
+
+
+@pytest.mark.parametrize("seconds", [3, 5, 12])
+def test_noise_in_any_company(seconds: int) -> None:
+    """The best of several regions is no more than chance either."""
+    for seed in range(10):
+        noise = 0.1 * np.random.default_rng(100 + seed).standard_normal(seconds * RATE)
+        assert listen(noise)[1] < (2 if seconds == 3 else 1) * BPM_SHOWN_FROM
+
+
 @pytest.mark.parametrize("bpm", [71.3, 84, 93.7, 107, 118.2, 128, 141, 155.5, 166, 178])
 @pytest.mark.parametrize("name", PATTERNS)
 def test_drums(name: str, bpm: float) -> None:

@@ -55,6 +55,13 @@ async def test_they_are_those_of_the_text_tower(texts: Texts, folder: Path) -> N
     assert (await texts.embed([])).shape == (0, 512)
 
 
+async def test_a_text_that_is_no_unicode(texts: Texts) -> None:
+    """JSON can spell half a character."""
+    halved, paired = await texts.embed(["calm \ud83c piano", "\ud83c\udfb7 jazz"], keep=True)
+    whole = await texts.embed(["calm \ufffd piano", "🎷 jazz"])
+    np.testing.assert_array_equal(np.stack([halved, paired]), whole)
+
+
 async def test_many_texts_and_long_ones_fit_the_wire(texts: Texts) -> None:
     wanted = [f"{number} " + "ü" * 998 for number in range(256)]
     found = await texts.embed(wanted)

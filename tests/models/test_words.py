@@ -127,10 +127,59 @@ def test_spelling_does_not_matter(prompt: str, words: list[str]) -> None:
         ("anything but country", ["-country"]),
         ("non-stop party", ["driving beat", "party"]),
         ("jazz w/o singing", ["jazz", "-vocals"]),
+        ("neither drums nor vocals", ["-drums", "-vocals"]),
+        ("piano, neither fast nor loud nor sad", ["piano", "-fast", "-loud", "-sad"]),
+        ("no drums nor vocals", ["-drums", "-vocals"]),
+        ("nothing too heavy", ["-heavy"]),
+        ("nothing but drums", ["drums"]),
+        ("not only piano", ["piano"]),
+        ("not without drums", ["drums"]),
+        ("techno, never without any drums", ["techno", "drums"]),
+        ("I don't want no vocals", ["-vocals"]),  # as people say it: not a double negation
+        ("no music for sleeping", ["sleep"]),  # its purpose stays wanted
+        ("no sad music for sleeping", ["-sad", "sleep"]),
+        ("not for sleeping", ["-sleep"]),
+        ("not suitable for sleeping", ["-sleep"]),
+        ("don't give me music for sleeping", ["-sleep"]),
+        ("no songs about war", ["-war"]),
+        ("no need for drums", ["-drums"]),
     ],
 )
 def test_negations(prompt: str, words: list[str]) -> None:
     assert known(prompt) == words
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("blue", []), ("blues", ["blues"]), ("delta blues", ["delta blues"]),
+        ("in the key of C", []), ("a minor key", ["melancholic"]), ("soft keys", ["soft", "keyboard"]),
+        ("coffee break", ["coffee"]), ("breaks", ["breakbeat"]),
+        ("news", []), ("new", ["modern"]),
+        ("city lights", ["urban"]), ("neon light", ["neon"]), ("neon lights", ["neon"]),
+        ("hello folks", []), ("lost souls", []), ("old houses", ["old"]), ("far countries", []),
+        ("forest noises", ["natural"]),
+        ("piano works", ["piano"]), ("our lives", []), ("against all odds", []), ("ocean currents", ["underwater"]),
+        ("Niagara Falls", []), ("hot springs", []), ("her hips", []),
+        ("rock star", ["rock"]), ("under the stars", ["spacey"]), ("a wave of it", []),
+        ("ocean waves", ["underwater"] * 2),
+        ("made of wood", []), ("in the woods", ["natural"]),
+        ("ninety bpm", []), ("nineties", ["90s"]),
+        ("San Francisco rock", ["rock"]), ("rock sans vocals", ["rock", "-vocals"]),
+        ("Rhode Island", ["island"]), ("fender rhodes", ["electric piano"]),
+        ("to be at home", []), ("go a long way", []),  # neither beat nor goa
+        ("up beat", ["upbeat"]), ("out run", ["synthwave"]), ("drum", ["drums"]), ("string", ["strings"]),
+    ],
+)  # fmt: skip
+def test_no_false_friends(prompt: str, words: list[str]) -> None:
+    """What is left of a word without its s, or two small words read as one, may be another word."""
+    assert known(prompt) == words
+
+
+def test_a_place_is_no_negation() -> None:
+    understood = read_prompt("San Francisco rock")
+    assert understood.unknown == ("San", "Francisco")
+    assert understood.unwanted == ()
 
 
 def test_what_is_negated_counts_against_and_nothing_in_its_place() -> None:

@@ -86,15 +86,19 @@ async def test_what_has_to_be_heard_again(store, make):
         assert await unheard(tx) == [make.uri(0, 0), make.uri(6, 6), make.uri(7, 7)]
         assert (await generations.measure(tx, coming)).left == 3
         await decided(tx, make, 0, NEW, by=0)
-        await generations.note_unheard(tx, coming, "audio-6", "unreachable", due_us=NOW + 10, now_us=NOW)
-        await generations.note_unheard(tx, coming, "audio-7", "blob_gone", due_us=None, now_us=NOW)
+        await generations.note_unheard(tx, coming, "audio-6", "unreachable", attempts=1, due_us=NOW + 10, now_us=NOW)
+        await generations.note_unheard(tx, coming, "audio-7", "blob_gone", attempts=1, due_us=None, now_us=NOW)
         assert await unheard(tx) == []
         assert await unheard(tx, NOW + 10) == [make.uri(6, 6)]
         assert await generations.next_due_us(tx, coming, now_us=NOW) == NOW + 10
         progress = await generations.measure(tx, coming)
         assert (progress.heard, progress.left, progress.total) == (1, 1, 3)
         assert (progress.waiting, progress.given_up) == ({"unreachable": 1}, {"blob_gone": 1})
-        assert [await generations.attempts(tx, coming, key) for key in ("audio-6", "audio-0")] == [1, 0]
+        assert [await generations.tried(tx, coming, key) for key in ("audio-6", "audio-0")] == [(1, NOW), None]
+        overdue = [await generations.count_overdue(tx, coming, since_us=NOW + late) for late in (-1, 0)]
+        assert overdue == [0, 1]  # what was given up waits for nothing
+        await generations.note_unheard(tx, coming, "audio-6", "deadline", attempts=2, due_us=NOW + 30, now_us=NOW + 10)
+        assert await generations.tried(tx, coming, "audio-6") == (2, NOW)
         await generations.forget_unheard(tx, coming, "audio-6")
         await tracks.put_account(tx, Account(make.did(3), active=True), now_us=NOW)
         assert await unheard(tx) == [make.uri(3, 3), make.uri(6, 6)]
@@ -105,7 +109,7 @@ async def test_a_generation_that_failed_waits_for_retry(store, make):
         await generations.arrange(tx, OLD, now_us=NOW)
         await decided(tx, make, 0, OLD)
         coming = (await generations.arrange(tx, NEW, now_us=NOW)).building
-        await generations.note_unheard(tx, coming, "audio-0", "unreachable", due_us=None, now_us=NOW)
+        await generations.note_unheard(tx, coming, "audio-0", "unreachable", attempts=1, due_us=None, now_us=NOW)
         await generations.fail(tx, coming, "one of one", now_us=NOW)
         failed = await generations.arrange(tx, NEW, now_us=NOW)
         assert (failed.serving.packs, failed.building, failed.coming.reason) == (OLD, None, "one of one")
@@ -158,7 +162,7 @@ async def test_a_retired_generation_is_deleted_bit_by_bit_and_nothing_else(store
         coming = (await generations.arrange(tx, NEW, now_us=NOW)).building
         for number in range(4):
             await decided(tx, make, number, NEW)
-        await generations.note_unheard(tx, coming, "audio-4", "blob_gone", due_us=None, now_us=NOW)
+        await generations.note_unheard(tx, coming, "audio-4", "blob_gone", attempts=1, due_us=None, now_us=NOW)
         assert not await generations.has_leftovers(tx)
         await generations.switch(tx, coming, now_us=NOW)
     kept = [row for row in place.content()["vector"] if row[1] == coming.name]
