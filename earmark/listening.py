@@ -64,6 +64,8 @@ async def settle_listening(store: Store, settings: Settings, *, clock: Clock, lo
         )
     if living.building is not None:
         log.info("another set of packs is being moved to", packs=",".join(chosen.hashes), meanwhile=how)
+    elif living.coming.reason == generations.ABANDONED:
+        log.warning("the move to other packs was abandoned; earmark reanalyse --retry takes it up again", meanwhile=how)
     else:
         log.error(
             "the move to other packs has failed; earmark reanalyse --retry takes it up again",

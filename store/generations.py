@@ -15,6 +15,8 @@ import orjson
 from core.analysis import DIMENSIONS, Analysis, Space, generation_of
 from store.engine import Reader, Row, Tx
 
+ABANDONED = "abandoned by the operator"  # the reason of a move that failed because somebody wanted it to
+
 
 class GenerationState(StrEnum):
     BUILDING = "building"

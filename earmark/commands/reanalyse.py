@@ -22,6 +22,7 @@ from earmark.progress import listening_report
 from store import Store, generations
 
 LOOK_SECONDS = 1.0
+_NOTHING = "nothing was heard here yet"
 
 
 @click.command("reanalyse")
@@ -47,6 +48,9 @@ def command(config_path: Path | None, only_status: bool, as_json: bool, retry: b
     if only_status + retry + abandon > 1:
         raise click.UsageError("--status, --retry and --abandon exclude each other")
     settings = Settings.load(config_path)
+    if not settings.database.exists():
+        click.echo(orjson.dumps({"serving": None, "moving_to": None}) if as_json else _NOTHING)
+        return
     running = Store.is_in_use(settings.database)
     if running and (retry or abandon):
         click.echo(f"the service is using {settings.database}; stop it, run this, start it again", err=True)
@@ -62,7 +66,8 @@ def command(config_path: Path | None, only_status: bool, as_json: bool, retry: b
         click.echo(orjson.dumps(report))
     else:
         _print(report)
-    sys.exit(1 if (report["moving_to"] or {}).get("state") == "failed" else 0)
+    failed = (report["moving_to"] or {}).get("state") == "failed"
+    sys.exit(1 if failed and not abandon else 0)
 
 
 async def _report(settings: Settings) -> dict[str, Any]:
@@ -81,7 +86,7 @@ async def _abandon(settings: Settings) -> None:
         async with store.write() as tx:
             building = (await generations.living(tx)).building
             if building is not None:
-                await generations.fail(tx, building, "abandoned by the operator", now_us=clock.now_us())
+                await generations.fail(tx, building, generations.ABANDONED, now_us=clock.now_us())
     finally:
         await store.close()
 
@@ -151,7 +156,7 @@ def _failures(moving: dict[str, Any]) -> str:
 def _print(report: dict[str, Any]) -> None:
     serving, moving = report["serving"], report["moving_to"]
     if serving is None:
-        click.echo("nothing was heard here yet")
+        click.echo(_NOTHING)
         return
     click.echo(f"serving: {_packs(serving)} since {serving['since']}{_failures(serving)}")
     if serving["given_up"]:
@@ -164,7 +169,8 @@ def _print(report: dict[str, Any]) -> None:
         f"{moving['left']} left{_failures(moving)}"
     )
     if moving["state"] == "failed":
-        click.echo(f"the move has failed: {moving['reason']}. Take it up again: earmark reanalyse --retry")
+        what = "abandoned" if moving["reason"] == generations.ABANDONED else f"failed: {moving['reason']}"
+        click.echo(f"the move is {what}. Take it up again: earmark reanalyse --retry")
 
 
 def _packs(generation: dict[str, Any]) -> str:
