@@ -95,14 +95,6 @@ class VectorIndex:
             products = _products(index, found, query)
         return sorted(products.items(), key=lambda pair: (-pair[1], pair[0]))
 
-    def scores(self, space: Space, query: Vector, track_ids: Sequence[int] | None = None) -> dict[int, float]:
-        """Exact inner products of all vectors, or of those of `track_ids` that have one. Raises ValueError as above."""
-        query = self._checked(space, query)
-        with self._guard:
-            index = self._indexes[space]
-            keys = index.keys if track_ids is None else dict.fromkeys(track_ids)
-            return _products(index, np.fromiter(keys, dtype=np.uint64), query)
-
     def products(self, space: Space, queries: Vector, track_ids: Sequence[int]) -> tuple[list[int], Vector]:
         """Exact inner products with several queries at once: the tracks that have a vector, f32 [those, queries].
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from core.analysis import SILENCE_DBFS
 from core.errors import TooShort
 from models.child.clap_mel import BANDS, FRAMES, WINDOW, LogMel, Samples, fill_window, log_mel
+from models.child.reservoir import Reservoir
 from models.child.selftest import Outputs, PackUnfit, check_interface, check_outputs, make_probe
 from models.child.session import open_session
 from models.child.tagged import as_embeddings
@@ -90,8 +91,7 @@ class ClapListener:
     def __init__(self, tower: ClapAudio) -> None:
         self._tower = tower
         self._window, self._filled = np.empty(WINDOW, np.float32), 0
-        self._windows, self._stride = 0, 1
-        self._kept: list[_Window] = []  # of every `stride`th window; at least half of the capacity once it overflowed
+        self._windows: Reservoir[_Window] = Reservoir(_CAPACITY)
 
     def feed(self, samples: Samples) -> None:
         """Take mono samples f32 [n] at 48 kHz, n as it comes."""
@@ -101,7 +101,7 @@ class ClapListener:
             self._filled += len(taken)
             samples = samples[len(taken) :]
             if self._filled == WINDOW:
-                self._complete()
+                self._windows.offer(lambda: _hear_window(self._window))
                 self._filled = 0
 
     def finish(self) -> Embedding:
@@ -110,28 +110,21 @@ class ClapListener:
         Silent windows do not count where others sound. What remains behind the last whole window is dropped, unless it
         is all there is. Raises TooShort (no sample), Undecodable.
         """
-        if not self._windows:
+        if not self._windows.offered:
             if not self._filled:
                 raise TooShort("0 samples")
-            self._keep(fill_window(self._window[: self._filled]))
-        sounding = [window.mel for window in self._kept if window.sounds] or [window.mel for window in self._kept]
+            self._windows.offer(lambda: _hear_window(fill_window(self._window[: self._filled])))
+        kept = self._windows.kept
+        sounding = [window.mel for window in kept if window.sounds] or [window.mel for window in kept]
         chosen = np.rint(np.linspace(0, len(sounding) - 1, min(BUDGET, len(sounding)))).astype(int)
         rows = as_embeddings(np.stack([self._tower.embed(sounding[i]) for i in chosen]))
         mean: Embedding = rows.mean(axis=0, dtype=np.float64)
         return mean.astype(np.float32)
 
-    def _complete(self) -> None:
-        if self._windows % self._stride == 0:
-            if len(self._kept) == _CAPACITY:
-                self._kept = self._kept[::2]
-                self._stride *= 2
-            if self._windows % self._stride == 0:
-                self._keep(self._window)
-        self._windows += 1
 
-    def _keep(self, samples: Samples) -> None:
-        sounds = float(np.dot(samples, samples)) >= len(samples) * 10 ** (SILENCE_DBFS / 10)
-        self._kept.append(_Window(log_mel(samples), sounds))
+def _hear_window(samples: Samples) -> _Window:
+    sounds = float(np.dot(samples, samples)) >= len(samples) * 10 ** (SILENCE_DBFS / 10)
+    return _Window(log_mel(samples), sounds)
 
 
 class ClapText:

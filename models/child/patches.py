@@ -1,7 +1,6 @@
 """Chooses evenly spaced patches of a stream whose length nobody knows yet, in bounded memory.
 
-A patch is a fixed number of frames, one begins every `hop` frames, and a trailing part is dropped. A reservoir holds
-every patch until it is full, then drops every second one and from there on keeps every 2nd, 4th, 8th. At the end the
+A patch is a fixed number of frames, one begins every `hop` frames, and a trailing part is dropped. At the end the
 caller takes as many evenly spaced ones as it can afford: exactly those it would take of the whole stream as long as
 the reservoir never overflowed, otherwise off their ideal place by half their distance at most.
 """
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from core.analysis import SILENCE_DBFS
+from models.child.reservoir import Reservoir
 from models.child.spectra import BANDS, HOP, RATE, Spectrum, levels_dbfs
 
 _LEAST_SOUND = 0.2
@@ -41,11 +41,9 @@ class PatchReservoir:
 
     def __init__(self, *, frames: int, hop: int, capacity: int) -> None:
         """`capacity` patches at most are held, and at least half as many once it overflowed."""
-        self._frames, self._hop, self._capacity = frames, hop, capacity
+        self._frames, self._hop = frames, hop
         self._waiting: Spectrum = np.empty((0, BANDS), np.float32)  # from the start of the patch that is not complete
-        self._patch = 0  # its number
-        self._stride = 1
-        self._kept: list[Patch] = []
+        self._reservoir: Reservoir[Patch] = Reservoir(capacity)
 
     def feed(self, spectrum: Spectrum) -> None:
         """Take frames f32 [k, 96]; keeps copies of what it needs only."""
@@ -59,19 +57,14 @@ class PatchReservoir:
 
     def finish(self, *, repeat_short: bool = False) -> list[Patch]:
         """What was kept, in order of time; a stream shorter than one patch has none, or is repeated to fill one."""
-        if repeat_short and not self._patch and len(self._waiting):
+        if repeat_short and not self._reservoir.offered and len(self._waiting):
             times = -(-self._frames // len(self._waiting))
             self._offer(np.tile(self._waiting, (times, 1))[: self._frames])
-        return self._kept
+        return self._reservoir.kept
 
     def _offer(self, spectrum: Spectrum) -> None:
-        if self._patch % self._stride == 0:
-            if len(self._kept) == self._capacity:
-                self._kept = self._kept[::2]
-                self._stride *= 2
-            if self._patch % self._stride == 0:
-                self._kept.append(Patch(self._patch * self._hop, spectrum.copy()))
-        self._patch += 1
+        start = self._reservoir.offered * self._hop
+        self._reservoir.offer(lambda: Patch(start, spectrum.copy()))
 
 
 def leave_out_silence(patches: Sequence[Patch]) -> list[Patch]:

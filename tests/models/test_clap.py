@@ -120,7 +120,7 @@ def test_a_long_track_is_heard_in_evenly_spaced_windows(built: Path) -> None:
     hiss /= np.sqrt(np.mean(hiss**2))
     for number in range(70):
         listener.feed(hiss * np.float32(10 ** ((number - 60) / 20)))  # 1 dB louder each time
-    held = len(listener._kept)
+    held = len(listener._windows.kept)
     assert np.isfinite(listener.finish()).all()
     numbers = [level - heard[0] for level in heard]
     assert len(numbers) == BUDGET <= held <= 2 * BUDGET

@@ -156,7 +156,7 @@ async def test_a_database_of_schema_1_goes_on_serving_while_it_is_heard_again(pl
         assert (await tracks.get(tx, make.uri(4))).state is TrackState.QUEUED
         assert [row.duration_seconds for row in await tracks.rankable(tx)] == [101.0, 102.0]
     index = await VectorIndex.open(store, tmp_path / "index", spaces=living.serving.spaces, generation=OLD_HASH)
-    assert sorted(index.scores(Space.MUSICNN_TAGS, make.vector(1, 100))) == [1, 2]
+    assert index.products(Space.MUSICNN_TAGS, make.vector(1, 100)[None], [1, 2, 3])[0] == [1, 2]
     await store.close()
 
 
