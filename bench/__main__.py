@@ -17,6 +17,10 @@ from collections.abc import Iterator
 from typing import Any
 
 BENCHES = {
+    "decode": "frames of a relay to events, against the SDK's usual pattern (goal: 20x; memory flat over 10 M frames)",
+    "socket": "the same end to end over a websocket, against the SDK's client (goal: 15x)",
+    "verify": "music commits proven, and how fast a backlog of the whole network is caught up with",
+    "blobs": "audio from a host to a verified file, against httpx (goal: 2x)",
     "packs": "file to analysis by pack set, stage, format and length (goals: default 5.5 CPU s and 500 MB)",
     "musicnn": "one tagger against Essentia-TensorFlow on the same PCM (goals: 1/2 at equal hop, 1/5 at the defaults)",
     "children": "tracks an hour with one child and two, the parent's lag meanwhile (goals: near 2x, p99 50 ms)",

@@ -77,3 +77,10 @@ def peak_resident_mb() -> float:
     import resource
 
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 1)
+
+
+def resident_mb() -> float:
+    """Of this process now (on systems without /proc its peak)."""
+    if sys.platform != "linux":
+        return peak_resident_mb()
+    return round(int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024, 1)

@@ -9,18 +9,29 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from core.analysis import PackName
 from core.errors import Misconfigured
 from core.home import default_home
+from core.types import parse_did
 
 
 def _split(value: object) -> object:
@@ -40,6 +51,32 @@ _Word = TypeVar("_Word")
 Words = Annotated[tuple[_Word, ...], NoDecode, BeforeValidator(_split)]
 
 
+def _web_address(value: str) -> str:
+    """An address that nobody can call must stop us at the start; later it would look like trouble of the network."""
+    parsed = urlsplit(value)
+    if value and (parsed.scheme not in ("http", "https") or not parsed.hostname or parsed.port == 0):
+        raise ValueError("write an address such as https://host.example")
+    return value.rstrip("/")
+
+
+def _https_address(value: str) -> str:
+    value = _web_address(value)
+    parsed = urlsplit(value)
+    if parsed.scheme == "http" and not is_loopback(parsed.hostname or ""):
+        raise ValueError("must be https:// (http:// only to loopback, with development.allow_loopback)")
+    return value
+
+
+def _host_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", value.lower()):
+        raise ValueError("write a host's name, such as music.example")
+    return value.lower()
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+HttpsAddress = Annotated[str, AfterValidator(_https_address)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,33 +92,88 @@ class Service(_Section):
 
     host: str = Field("127.0.0.1", description="address to listen on; put a TLS proxy in front of it")
     port: int = Field(8420, ge=1, le=65535, description="port to listen on")
-    public_url: str = Field("", description="https address that the world uses; empty: http://host:port")
-    contact: str = Field("", description="URL or mail address of the operator, sent in the User-Agent")
+    public_url: WebAddress = Field("", description="https address that the world uses; empty: http://host:port")
+    contact: str = Field(
+        "", pattern="^[ -~]*$", description="URL or mail address of the operator, sent in the User-Agent"
+    )
 
 
 class Source(_Section):
     """Where music records come from."""
 
-    kind: Literal["jetstream", "relay"] = Field(
-        "jetstream", description="jetstream (JSON, small) or relay (signed commits, verified)"
+    kind: Literal["jetstream", "relay", "tap"] = Field(
+        "jetstream", description="jetstream (JSON, small), relay (signed commits, verified) or tap (a Tap of your own)"
     )
     urls: Words[str] = Field(
         (),
-        description="several Jetstream hosts are tried in turn, a relay is one; empty: the public ones",
+        description="several Jetstream hosts are tried in turn, a relay or Tap is one; empty: the public ones",
     )
-    collections: Words[str] = Field(("fm.plyr.track",), description="record collections to listen for")
+    wire: Literal["v1", "v2"] = Field("v1", description="which Jetstream: v1 (/subscribe) or v2 (subscribeEvents)")
+    zstd_dictionary: Path | None = Field(
+        None, description="file of Jetstream's zstd dictionary; with it the v1 stream comes compressed"
+    )
+    tap_password: SecretStr | None = Field(None, description="password of your Tap's admin")
+    collections: Words[str] = Field(
+        (),
+        description="record collections to listen for; empty: all that the mapping enables; those without a mapping "
+        "are searched for audio",
+    )
+    mapping: Path | None = Field(None, description="how records map to tracks; empty: the built-in collections.json")
     begin: Literal["live", "oldest"] = Field(
         "live",
         description="where the first run begins: with what happens from now on, or with all the source still has",
     )
+    future_cursor: Literal["wait", "live"] = Field(
+        "wait",
+        description="when a relay does not know our cursor yet: keep asking and raise an alarm, or go on from now and "
+        "fetch what was missed",
+    )
+    direct: bool = Field(
+        False, description="the relay is really a PDS: only what it says of accounts that live there counts"
+    )
     posts: bool = Field(True, description="also read Bluesky posts for links to tracks; mood feeds need them")
+    likes: bool = Field(
+        False, description="count likes and reposts of linked posts; reads every like of the network to find them"
+    )
 
 
 class Network(_Section):
     """Outside services that answer questions."""
 
-    plc_url: str = Field("https://plc.directory", description="directory of did:plc documents")
-    plyr_url: str = Field("https://api.plyr.fm", description="answers whether a plyr.fm track is public")
+    relay_url: HttpsAddress = Field(
+        "https://relay1.us-east.bsky.network", description="relay that lists repositories by collection; empty: none"
+    )
+    plc_url: HttpsAddress = Field("https://plc.directory", min_length=1, description="directory of did:plc documents")
+    plyr_url: HttpsAddress = Field(
+        "https://api.plyr.fm", min_length=1, description="answers whether a plyr.fm track is public"
+    )
+
+
+class Linking(_Section):
+    """Which posts stand for a track."""
+
+    others: bool = Field(True, description="posts by other people may stand for a track")
+    page_hosts: Words[Annotated[str, AfterValidator(_host_name)]] = Field(
+        (), description="hosts whose pages may be fetched to learn which record they show (R7)"
+    )
+    constellation_url: HttpsAddress = Field(
+        "", description="a Constellation that finds older posts for new tracks; empty: posts are found live only"
+    )
+
+
+class Backfill(_Section):
+    """Walking repositories for what was published before we listened."""
+
+    dids: Words[Annotated[str, AfterValidator(parse_did)]] = Field(
+        (), description="accounts to walk when no relay lists those that have a collection"
+    )
+    concurrency: int = Field(4, ge=1, le=50, description="repositories walked at once; never more than 2 a host")
+
+
+class Control(_Section):
+    """What artists may say in their own repository."""
+
+    optout_collections: Words[str] = Field((), description="further record types that count as an opt-out")
 
 
 class Labeler(_Section):
@@ -129,7 +221,7 @@ class Listening(_Section):
 class Queue(_Section):
     """Jobs."""
 
-    high_water: int = Field(5_000, gt=0, description="above this many waiting jobs the firehose is not read")
+    high_water: int = Field(5_000, gt=0, description="above this many waiting jobs no music is read off the firehose")
     max_attempts: int = Field(10, gt=0, description="tries before a job with passing trouble is given up")
     lease_seconds: float = Field(120.0, gt=0, description="a worker that is silent for this long loses its job")
     retry_seconds: float = Field(10.0, gt=0, description="first pause after passing trouble; doubles, up to an hour")
@@ -168,6 +260,9 @@ class Settings(BaseSettings):
     service: Service = Service()
     source: Source = Source()
     network: Network = Network()
+    linking: Linking = Linking()
+    backfill: Backfill = Backfill()
+    control: Control = Control()
     labeler: Labeler = Labeler()
     feeds: Feeds = Feeds()
     listening: Listening = Listening()

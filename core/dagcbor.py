@@ -38,7 +38,7 @@ def decode(data: bytes) -> Any:
 def decode_multi(data: bytes) -> list[Any]:
     """All concatenated DAG-CBOR items. Raises BadCbor."""
     try:
-        return list(libipld.decode_dag_cbor_multi(data))
+        return libipld.decode_dag_cbor_multi(data)  # a list
     except (ValueError, RecursionError, OverflowError) as error:
         raise BadCbor(str(error)[:200]) from None
 

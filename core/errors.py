@@ -3,9 +3,10 @@
     AppError
       Permanent(reason)         never retried; the job dies, the reason is kept and shown
         BadRecord NoAudio Held BlobGone BlobTooLarge BlobMismatch UnsafeHost NotAudio Undecodable
-        Truncated TooShort TooLong UnknownDid Poison Withdrawn NotUnderstood
+        Truncated TooShort TooLong UnknownDid(Tombstoned) Poison Withdrawn NotUnderstood Unproven OptedOut
       Transient(retry_after?)   the job goes back to ready with backoff
-        Unreachable RateLimited Deadline ChildCrashed NoChild StoreBusy DiskFull Unanswered
+        Unreachable RateLimited Crowded Deadline ChildCrashed NoChild StoreBusy DiskFull
+        Unanswered AccountAway
       Misconfigured(key, remedy)  stops the process, exit code 2
       Corrupt(what)               stops the process: never "start fresh"
       XrpcError(name, status)     becomes the wire's {error, message}
@@ -106,6 +107,10 @@ class UnknownDid(Permanent):
     reason = "unknown_did"
 
 
+class Tombstoned(UnknownDid):
+    """Its directory says that this DID was given up: the account is deleted (P156)."""
+
+
 class Poison(Permanent):
     """The same audio crashed the listening child twice."""
 
@@ -122,6 +127,18 @@ class NotUnderstood(Permanent):
     """A prompt that says nothing we know: it is refused rather than answered with noise."""
 
     reason = "not_understood"
+
+
+class Unproven(Permanent):
+    """The account's host shows the record without a proof that its account signed it."""
+
+    reason = "unproven"
+
+
+class OptedOut(Permanent):
+    """Its artist does not want to be labelled."""
+
+    reason = "opted_out"
 
 
 class Transient(AppError):
@@ -145,6 +162,13 @@ class RateLimited(Transient):
     """The other side asked us to slow down (429, 503 with Retry-After)."""
 
     reason = "rate_limited"
+
+
+class Crowded(RateLimited):
+    """The other side was not asked: it is busy with us already, or we give it a rest. Waiting costs no attempt."""
+
+    reason = "crowded"
+    patient = True
 
 
 class Deadline(Transient):
@@ -176,6 +200,7 @@ class DiskFull(Transient):
     """There is no room for what would be written; the message says where and how much it takes."""
 
     reason = "disk_full"
+    patient = True  # the machine's trouble, not the audio's
 
 
 class Unanswered(Transient):
@@ -183,6 +208,20 @@ class Unanswered(Transient):
 
     reason = "visibility_unanswered"
     patient = True
+
+
+class AccountAway(Transient):
+    """The account is not active, by what we were told or by its host's word (P151, P177, P189).
+
+    `status` is that word; None when it was known before.
+    """
+
+    reason = "account_inactive"
+    patient = True
+
+    def __init__(self, message: str, *, status: str | None = None, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.status = status
 
 
 class Misconfigured(AppError):

@@ -17,6 +17,7 @@ class LinkRule(StrEnum):
     SOUNDSKY_TAG = "R4"
     PAGE_IN_EMBED = "R5"
     PAGE_IN_FACET = "R6"
+    PAGE_SAYS = "R7"
 
 
 CONFIDENCE = {
@@ -26,12 +27,14 @@ CONFIDENCE = {
     LinkRule.SOUNDSKY_TAG: 0.98,
     LinkRule.PAGE_IN_EMBED: 0.95,
     LinkRule.PAGE_IN_FACET: 0.9,
+    LinkRule.PAGE_SAYS: 0.9,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One post -> target edge. `target` is a track's at-uri, or a canonical page URL that a track may have.
+    """One post -> target edge. `target` is a track's at-uri, a canonical page URL that a track may have, or (R7) the
+    address of a page that is asked which record it shows.
 
     The target may be unknown when the post arrives: the store joins it to a track whenever that appears.
     """
@@ -45,6 +48,8 @@ class Link:
     adult: bool = False  # the post carries a porn/sexual/nudity/graphic-media self-label
     targets_in_post: int = 1  # distinct targets; >1 is a mixtape post and weak
     card: bool = False  # the post has an embed
+    author_born_us: int | None = None  # since when the post's account exists, where that was found out
+    liked: bool = False  # by somebody, where likes are counted
 
     @property
     def confidence(self) -> float:

@@ -17,6 +17,31 @@ class Metrics:
         self.source_connected = Gauge(
             "earmark_source_connected", "1 while the source is connected", ["source"], registry=r
         )
+        self.source_paused = Gauge("earmark_source_paused", "1 while reading waits for jobs", ["source"], registry=r)
+        self.source_blind = Gauge(
+            "earmark_source_blind",
+            "1 while the upstream tells of others but not of our collections",
+            ["source"],
+            registry=r,
+        )
+        self.source_lag_seconds = Gauge(
+            "earmark_source_lag_seconds", "How far behind: age of the newest event when it came", ["source"], registry=r
+        )
+        self.source_quiet_seconds = Gauge(
+            "earmark_source_quiet_seconds", "Since the last record of interest, or the start", ["source"], registry=r
+        )
+        self.source_frames_per_second = Gauge(
+            "earmark_source_frames_per_second", "Frames read, mean of a minute", ["source"], registry=r
+        )
+        self.source_gaps = Gauge(
+            "earmark_source_gaps", "Times that events were missed, since the start", ["source"], registry=r
+        )
+        self.hosts = Gauge(
+            "earmark_hosts", "Hosts of accounts: known, and resting after failures", ["state"], registry=r
+        )
+        self.repositories = Gauge("earmark_repositories", "Followed repositories", ["state"], registry=r)
+        self.backfill = Gauge("earmark_backfill", "Repositories of the latest backfill", ["state"], registry=r)
+        self.trouble = Gauge("earmark_trouble", "1 while this is wrong: alert on it", ["trouble"], registry=r)
         self.jobs = Counter("earmark_jobs", "Jobs ended, by outcome", ["outcome", "reason"], registry=r)
         self.jobs_waiting = Gauge("earmark_jobs_waiting", "Jobs by state", ["state"], registry=r)
         self.job_seconds = Histogram(

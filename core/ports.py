@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from core.analysis import Analysis, Vector
 from core.keys import PublicKey
-from core.types import Did, Track, Visibility
+from core.types import AtUri, Cid, Did, Tid, Track, Visibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,29 @@ class Directory(Protocol):
     """DID -> Identity with a bounded cache."""
 
     async def resolve(self, did: str, *, refresh: bool = False) -> Identity:
-        """Raises UnknownDid (permanent), UnsafeHost, Unreachable. `refresh` bypasses the cache once."""
+        """Raises UnknownDid (permanent), UnsafeHost, Unreachable, Crowded. `refresh` bypasses the cache once."""
         ...
 
     def forget(self, did: str) -> None:
         """Drop what is cached (an #identity event, P154)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What an account's signed tree says of one record at `rev` (P174). `cid` None: it holds no such record."""
+
+    uri: AtUri
+    rev: Tid
+    cid: Cid | None
+    record: Mapping[str, Any] | None  # JSON form; None when absent or not a map
+
+
+class Prover(Protocol):
+    """Fetches single records with proof from their account's host."""
+
+    async def prove(self, uri: AtUri) -> Proven:
+        """Raises AccountAway, Unproven, UnknownDid, UnsafeHost, Unreachable, RateLimited."""
         ...
 
 

@@ -147,6 +147,10 @@ class Track:
     gated: bool = False
     visibility_check: str | None = None  # name of the adapter that must say "public"
     role: Literal["track", "sound", "speech", "stem", "video"] = "track"
+    feeds_min_seconds: float | None = None  # shorter ones of this collection stay out of music feeds
+    hold_until_us: int | None = None  # its artist releases it then: nothing is fetched or said before
+    post_refs: tuple[str, ...] = ()  # at-uris of posts that the record itself names (R3)
+    verified: bool = False  # seen in its account's signed tree
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -11,13 +11,15 @@ from typing import Any
 from aiohttp import web
 
 from core.errors import XrpcError
-from core.types import AtUri
+from core.feed import FeedEntry
+from core.types import AtUri, Did
+from earmark.network import Network
 from earmark.progress import Measure, listening_report
 from earmark.report import track_report
 from earmark.telling import Describe
 from earmark.web import Page, json_answer
 from feedgen.live import LiveFeeds
-from store import Store, jobs, tracks
+from store import Store, jobs, tracks, wishes
 
 
 class Api:
@@ -31,20 +33,22 @@ class Api:
         labeler_did: str,
         did_document: Mapping[str, Any] | None,
         mode: Callable[[], str],
-        sources: Callable[[], list[dict[str, Any]]],
+        network: Network,
         contact: str,
         describe: Describe,
         measure: Measure,
+        handle_of: Callable[[Did], str | None],
     ) -> None:
         self._store = store
         self._feeds = feeds
         self._labeler_did = labeler_did
         self._did_document = did_document
         self._mode = mode
-        self._sources = sources
+        self._network = network
         self._contact = contact
         self._describe = describe
         self._measure = measure
+        self._handle_of = handle_of
         self._home = Template(resources.files("earmark").joinpath("pages/home.html").read_text("utf-8"))
 
     def pages(self) -> dict[str, Page]:
@@ -65,9 +69,10 @@ class Api:
 
     async def _track(self, request: web.Request) -> web.Response:
         try:
-            uri = str(AtUri.parse(request.query.get("uri", "")))
+            address = AtUri.parse(request.query.get("uri", ""))
         except ValueError:
             raise XrpcError("InvalidRequest", "uri must be the at-uri of a record, with a DID") from None
+        uri = str(address)
         async with self._store.read() as reader:
             report = await track_report(
                 reader,
@@ -78,12 +83,24 @@ class Api:
             )
         if report is None:
             raise XrpcError("UnknownTrack", "this record was never seen here", status=404)
+        public = report["title"] is not None
+        report["handle"] = self._handle_of(address.did) if public else None  # verified, if that is known by now
         report["feeds"] = [
             status.rkey
             for status in self._feeds.statuses()
-            if not status.dark and any(entry.track_uri == uri for entry in self._feeds.entries(status.rkey))
+            if not status.dark and any(entry.track_uri == uri for entry in await self._shown(status.rkey))
         ]
         return json_answer(report)
+
+    async def _shown(self, rkey: str) -> list[FeedEntry]:
+        """The order of a feed without what artists or authors do not want to be seen by people who are logged out."""
+        async with self._store.read() as reader:
+            hidden = await wishes.all_logged_in_only(reader)
+        return [
+            entry
+            for entry in await self._feeds.preview(rkey)
+            if hidden.isdisjoint((AtUri.parse(entry.track_uri).did, AtUri.parse(entry.post_uri).did))
+        ]
 
     async def _feed(self, request: web.Request) -> web.Response:
         """What a feed would show, dark or not, best first."""
@@ -91,7 +108,7 @@ class Api:
         status = next((status for status in self._feeds.statuses() if status.rkey == rkey), None)
         if status is None:
             raise XrpcError("UnknownFeed", "this service does not have that feed", status=404)
-        entries = self._feeds.entries(rkey)
+        entries = await self._shown(rkey)
         return json_answer(
             {
                 "feed": rkey,
@@ -113,10 +130,15 @@ class Api:
         async with self._store.read() as reader:
             by_state, waiting = await tracks.count_by_state(reader), await jobs.counts(reader)
             listening = await listening_report(reader, self._measure)
+            seen = await self._network.report(reader)
         return json_answer(
             {
                 "mode": self._mode(),
-                "sources": self._sources(),
+                "troubles": seen["troubles"],
+                "sources": seen["sources"],
+                "events_per_second": seen["events_per_second"],
+                "repositories": seen["repositories"],
+                "backfill": seen["backfill"],
                 "tracks": by_state,
                 "jobs": waiting,
                 "listening": listening,

@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -26,28 +29,33 @@ from core.types import Did
 from core.xrpc import Method
 from earmark import __version__
 from earmark.api import Api
-from earmark.ears import Ears, open_ears
+from earmark.backfilling import ROUTE, Backfilling, Wish
+from earmark.control import Control
+from earmark.ears import Ears, open_ears, open_store
 from earmark.enrolment import Enrolment
 from earmark.gauges import keep_near
+from earmark.intake import Intake
+from earmark.network import ROUTE as NETWORK
+from earmark.network import Network
 from earmark.progress import SparingMeasure
 from earmark.reanalysis import PutInPlace
 from earmark.recheck import recheck_visibility
 from earmark.roles import Roles, within
+from earmark.vouching import Vouching
 from earmark.web import Web
 from earmark.worker import Worker
 from feedgen.catalogue import load_catalogue
 from feedgen.did_document import build_did_document
 from feedgen.live import LiveFeeds
 from feedgen.methods import FeedMethods
-from firehose.guard import Guard
+from feedgen.posts import PostRules
+from feedgen.rank import Rules
+from firehose.guard import LOOPBACK_NAMES, Guard
+from firehose.handles import Handles
 from firehose.identity import DidDirectory
-from firehose.ingest import Ingest, IngestLimits, interest_in
-from firehose.jetstream import Jetstream
-from firehose.links import LinkRules
-from firehose.records import load_mapping, page_hosts
-from firehose.relay import Relay
+from firehose.manners import Manners
+from firehose.repostatus import RepoStatus
 from firehose.safehttp import GuardedHttp
-from firehose.source import Source
 from firehose.visibility import PlyrVisibility
 from labeler.methods import LabelMethods
 from labeler.musicnn import TagMapping
@@ -57,16 +65,6 @@ from models.moods import tag_positions
 from store import Store, generations, labels
 from store.generations import Generation
 from store.tracks import StoredTrack
-
-PUBLIC_SOURCES = {
-    "jetstream": (
-        "wss://jetstream2.us-east.bsky.network",
-        "wss://jetstream1.us-east.bsky.network",
-        "wss://jetstream2.us-west.bsky.network",
-        "wss://jetstream1.us-west.bsky.network",
-    ),
-    "relay": ("wss://relay1.us-east.bsky.network",),
-}
 
 
 def build(settings: Settings, *, log: Log, clock: Clock | None = None) -> Service:
@@ -83,19 +81,27 @@ class Service:
         self._measure = SparingMeasure(clock)
         self.ready = asyncio.Event()
         self.enrolment = Enrolment(settings, log=log)
+        self.control = Control(settings.data, log=log)
         loopback = settings.development.allow_loopback
         contact = f" (+{settings.service.contact})" if settings.service.contact else ""
         self._user_agent = f"Earmark/{__version__}{contact}"
         self._guard = Guard(allow_loopback=loopback)
-        self._http = GuardedHttp(self._guard, clock=clock, user_agent=self._user_agent)
+        self.manners = Manners(clock, own=_own_hosts(settings))
+        self._http = GuardedHttp(self._guard, clock=clock, user_agent=self._user_agent, manners=self.manners)
         self.directory = DidDirectory(
             self._http, clock=clock, plc_url=settings.network.plc_url, allow_loopback=loopback
         )
-        self._mapping = load_mapping(only=frozenset(settings.source.collections))
-        self._link_rules = (
-            LinkRules(frozenset(self._mapping), page_hosts(self._mapping)) if settings.source.posts else None
+        self._handles = Handles(self._http, self.directory, clock=clock)
+        self.intake = Intake(
+            settings,
+            http=self._http,
+            directory=self.directory,
+            user_agent=self._user_agent,
+            clock=clock,
+            log=log,
+            metrics=self.metrics,
         )
-        self.source = self._source()
+        self.network = Network(self.intake, self.manners, high_water=settings.queue.high_water, clock=clock)
         taxonomy = Taxonomy.load()
         self._policy = Policy(taxonomy, TagMapping.load(taxonomy), publish_styles=settings.policy.publish_styles)
         self.catalogue = load_catalogue(
@@ -120,14 +126,23 @@ class Service:
             roles = Roles(log)
             publisher = self._publisher(ears.store)
             self._start_roles(roles, ears, feeds, publisher)
+            self.control.route(ROUTE, self._backfilling(ears.store, working=True).answer)
+            self.control.route(NETWORK, partial(self.network.answer, ears.store))
+            controlled = await stack.enter_async_context(AsyncExitStack())
+            await controlled.enter_async_context(self.control.opened())
             log.info(
-                "serving", url=settings.public_url, listen=site, mode=self.enrolment.mode(), source=self.source.name
+                "serving",
+                url=settings.public_url,
+                listen=site,
+                mode=self.enrolment.mode(),
+                source=self.intake.music.name,
             )
             self.ready.set()
             try:
                 await roles.watch(stop)
             finally:
                 log.info("stopping")
+                await within(1.0, controlled.aclose())
                 await within(1.0, roles.stop("ingest"))
                 await within(1.5, roles.stop("worker", "reanalysis"))
                 if publisher is not None and self.enrolment.verified:
@@ -157,12 +172,47 @@ class Service:
 
             await ears.reanalysis(prepare, background=False).finish(self._children + 1)
 
+    async def backfill(self, wish: Wish) -> AsyncIterator[dict[str, Any]]:
+        """In the foreground, without serving: see Backfilling.run. What is to be heard waits for the next start."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._http.close)
+            if not wish.dry_run:
+                store = await open_store(self.settings, clock=self.clock)
+            elif self.settings.database.exists():
+                store = await Store.open_to_read(self.settings.database)
+            else:
+                folder = Path(stack.enter_context(TemporaryDirectory(prefix="earmark-")))
+                store = await Store.open(folder / "nothing-yet.db", clock=self.clock)
+            stack.push_async_callback(store.close)
+            async for progress in self._backfilling(store, working=False).run(wish):
+                yield progress
+
+    def _backfilling(self, store: Store, *, working: bool) -> Backfilling:
+        return Backfilling(
+            store,
+            self.intake,
+            http=self._http,
+            settings=self.settings,
+            working=working,
+            clock=self.clock,
+            log=self.log,
+        )
+
     async def _open_ears(self, stack: AsyncExitStack) -> Ears:
         stack.push_async_callback(self._http.close)
         ears = open_ears(
             self.settings,
             directory=self.directory,
             guard=self._guard,
+            manners=self.manners,
+            vouching=partial(
+                Vouching,
+                prover=self.intake.prover,
+                repo_status=RepoStatus(self._http, self.directory),
+                applier=self.intake.applier,
+                control=self.intake.control.of_artists,
+                clock=self.clock,
+            ),
             visibility={"plyr": PlyrVisibility(self._http, base_url=self.settings.network.plyr_url)},
             judge=self._judge,
             children=self._children,
@@ -174,19 +224,7 @@ class Service:
 
     def _start_roles(self, roles: Roles, ears: Ears, feeds: LiveFeeds, publisher: Publisher | None) -> None:
         store = ears.store
-        ingest = Ingest(
-            store,
-            self.source,
-            mapping=self._mapping,
-            rules=self._link_rules,
-            directory=self.directory,
-            clock=self.clock,
-            log=self.log,
-            metrics=self.metrics,
-            limits=IngestLimits(high_water=self.settings.queue.high_water),
-            begin=0 if self.settings.source.begin == "oldest" else None,
-        )
-        roles.start("ingest", ingest.run)
+        self.intake.start(roles, store)
         for number in range(2 * self._children + 2):  # a slow PDS must not leave the children idle
             roles.start(f"worker-{number}", self._worker(f"worker-{number}", ears).run)
         if publisher is not None:
@@ -194,32 +232,9 @@ class Service:
         roles.start("feeds", feeds.run)
         roles.start("reanalysis", ears.reanalysis(partial(self._prepare, ears, feeds), background=True).run)
         roles.start("recheck", partial(recheck_visibility, store, self.clock))
-        gauges = partial(keep_near, store, feeds, self.source, self.metrics, self._measure)
-        roles.start("gauges", partial(gauges, kind=self.settings.source.kind))
+        roles.start("gauges", partial(keep_near, store, feeds, self.network, self.metrics, self._measure))
 
     # --- parts ----------------------------------------------------------------------------------------------
-
-    def _source(self) -> Source:
-        settings = self.settings
-        interest = interest_in(self._mapping, self._link_rules)
-        urls = settings.source.urls or PUBLIC_SOURCES[settings.source.kind]
-        loopback = settings.development.allow_loopback
-        if settings.source.kind == "jetstream":
-            return Jetstream(
-                urls, interest, clock=self.clock, log=self.log, user_agent=self._user_agent, allow_loopback=loopback
-            )
-        if len(urls) > 1:
-            raise Misconfigured("source.urls", "a relay's cursor means nothing to another relay: name one")
-        return Relay(
-            urls[0],
-            interest,
-            clock=self.clock,
-            log=self.log,
-            directory=self.directory,
-            user_agent=self._user_agent,
-            allow_loopback=loopback,
-            frame_timeout_seconds=None if loopback else 90.0,  # a test network is quiet: pings tell that it lives
-        )
 
     def _worker(self, name: str, ears: Ears) -> Worker:
         queue = self.settings.queue
@@ -255,6 +270,7 @@ class Service:
             min_tracks=feeds.min_tracks,
             settle_seconds=feeds.settle_seconds,
             refresh_seconds=min(45.0, 1.5 * feeds.settle_seconds),
+            rules=Rules(posts=PostRules(others=self.settings.linking.others)),
         )
 
     async def _check_moods(self, ears: Ears) -> None:
@@ -302,10 +318,11 @@ class Service:
             labeler_did=src,
             did_document=build_did_document(settings.service_did, settings.public_url, label_key=own_key),
             mode=self.enrolment.mode,
-            sources=self.sources,
+            network=self.network,
             contact=settings.service.contact,
             describe=self._policy.describe,
             measure=self._measure,
+            handle_of=self._handles.known,
         )
 
         async def healthy() -> None:
@@ -350,19 +367,12 @@ class Service:
             path.write_bytes(key)
         return key
 
-    def sources(self) -> list[dict[str, Any]]:
-        """The state of the upstream connections, for the status page."""
-        health = self.source.health
-        return [
-            {
-                "name": self.source.name,
-                "connected": health.connected,
-                "last_event_us": health.last_event_us,
-                "last_error": health.last_error,
-                "gaps": health.gaps,
-                "refused": dict(health.refused),
-            }
-        ]
+
+def _own_hosts(settings: Settings) -> frozenset[str]:
+    """Names of hosts that the operator chose to ask, and of this machine."""
+    network, chosen = settings.network, settings.linking.constellation_url
+    urls = (network.relay_url, network.plc_url, network.plyr_url, chosen)
+    return LOOPBACK_NAMES | {host for url in urls if (host := urlsplit(url).hostname)}
 
 
 async def _nothing_to_put_in_place() -> None:

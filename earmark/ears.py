@@ -13,12 +13,14 @@ from core.feed import MoodFeed, MoodQuery
 from core.log import Log
 from core.ports import Directory, VisibilityCheck
 from earmark.deciding import Judge
-from earmark.hearing import Hearing
+from earmark.hearing import Hearing, Voucher
 from earmark.listening import Listening, settle_listening
 from earmark.reanalysis import PutInPlace, Reanalysis
 from earmark.rehearing import Patience, Rehearing
-from firehose.blob import AudioFetcher, FetchLimits
+from firehose.blob import AudioFetcher
+from firehose.download import FetchLimits
 from firehose.guard import Guard
+from firehose.manners import Manners
 from models.crew import Crew
 from models.prompts import feed_queries
 from store import Store, jobs
@@ -70,12 +72,24 @@ class Ears:
         )
 
 
+async def open_store(settings: Settings, *, clock: Clock) -> Store:
+    """The store of these settings, made if need be. Raises Misconfigured, Corrupt."""
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remedy = f"cannot make {settings.data} ({error.strerror}); name a folder that Earmark may write to"
+        raise Misconfigured("storage.folder", remedy) from None
+    return await Store.open(settings.database, clock=clock)
+
+
 @asynccontextmanager
 async def open_ears(
     settings: Settings,
     *,
     directory: Directory,
     guard: Guard,
+    manners: Manners,
+    vouching: Callable[[Store], Voucher],
     visibility: Mapping[str, VisibilityCheck],
     judge: Judge,
     children: int,
@@ -88,13 +102,8 @@ async def open_ears(
     Raises Misconfigured (with the remedy) and Corrupt.
     """
     listening = settings.listening
-    try:
-        settings.data.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        remedy = f"cannot make {settings.data} ({error.strerror}); name a folder that Earmark may write to"
-        raise Misconfigured("storage.folder", remedy) from None
     async with AsyncExitStack() as stack:
-        store = await Store.open(settings.database, clock=clock)
+        store = await open_store(settings, clock=clock)
         stack.push_async_callback(store.close)
         async with store.write() as tx:  # one process, one store: whoever held a lease is gone
             await jobs.reclaim(tx, now_us=clock.now_us())
@@ -105,6 +114,7 @@ async def open_ears(
             folder=settings.data / "listening",
             clock=clock,
             user_agent=user_agent,
+            manners=manners,
             limits=FetchLimits(max_bytes=listening.max_bytes, deadline_seconds=listening.fetch_seconds),
         )
         crew = Crew(
@@ -118,5 +128,7 @@ async def open_ears(
         await stack.enter_async_context(audio)
         stack.push_async_callback(crew.close)
         await crew.start()
-        hearing = Hearing(store=store, audio=audio, crew=crew, visibility=visibility, clock=clock)
+        hearing = Hearing(
+            store=store, audio=audio, crew=crew, voucher=vouching(store), visibility=visibility, clock=clock
+        )
         yield Ears(settings, store, settled, crew, hearing, judge, clock, log)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
 
 from core.analysis import Analysis
 from core.clock import Clock
-from core.errors import ChildCrashed, NoAudio, Poison, Transient, Unanswered
+from core.errors import AccountAway, ChildCrashed, NoAudio, Poison, Unanswered, UnknownDid
 from core.ports import Analyst, Audio, VisibilityAnswer, VisibilityCheck
-from core.types import Track, Visibility
+from core.types import Did, Track, Visibility
 from earmark.deciding import heard_verdict
 from store import Store, analyses, generations
 from store.tracks import StoredTrack
 
-AWAY_SECONDS = 3600.0  # how soon to look again after an account that is away
 
+class Voucher(Protocol):
+    """earmark.vouching.Vouching."""
 
-class AccountInactive(Transient):
-    """The account is away: nothing of it is heard until it is back (P151, P189)."""
+    async def vouch(self, stored: StoredTrack) -> None: ...
 
-    reason = "account_inactive"
-    patient = True
+    async def check_account(self, did: Did) -> None: ...
 
 
 class Hearing:
@@ -32,12 +34,14 @@ class Hearing:
         store: Store,
         audio: Audio,
         crew: Analyst,
+        voucher: Voucher,
         visibility: Mapping[str, VisibilityCheck],
         clock: Clock,
     ) -> None:
         self._store = store
         self._audio = audio
         self._crew = crew
+        self._voucher = voucher
         self._visibility = visibility
         self._clock = clock
 
@@ -47,10 +51,12 @@ class Hearing:
         return self._crew.packs
 
     async def ask(self, stored: StoredTrack) -> VisibilityAnswer:
-        """PUBLIC or HIDDEN, asked anew. No answer is an error, never a yes. Raises AccountInactive, Unanswered."""
+        """PUBLIC or HIDDEN, asked anew. No answer is an error, never a yes.
+
+        Raises Unanswered, and what `Vouching.vouch` does.
+        """
         track = stored.track
-        if not stored.account_active:
-            raise AccountInactive(f"{track.did} is not active", retry_after_seconds=AWAY_SECONDS)
+        await self._voucher.vouch(stored)
         if track.visibility_check is None:
             return VisibilityAnswer(Visibility.PUBLIC)
         if track.visibility_check not in self._visibility:
@@ -79,7 +85,7 @@ class Hearing:
             known = [await analyses.get(reader, track.audio_key or "", one.name) for one in living]
         if not any(known):
             return await self.listen(track)
-        async with self._audio.fetch(track):
+        async with self._fetched(track):
             return None
 
     async def listen(self, track: Track) -> Analysis:
@@ -87,7 +93,7 @@ class Hearing:
         whichever generations it was heard for.
         """
         try:
-            async with self._audio.fetch(track) as path:
+            async with self._fetched(track) as path:
                 return await self._crew.analyse(path)
         except ChildCrashed as error:
             async with self._store.write() as tx:
@@ -95,4 +101,14 @@ class Hearing:
                 crashes = await analyses.note_crash(tx, key, now_us=self._clock.now_us())
             if crashes >= 2:
                 raise Poison(str(error)) from error
+            raise
+
+    @asynccontextmanager
+    async def _fetched(self, track: Track) -> AsyncIterator[Path]:
+        """The audio; a host that gives none because of its account is asked for the account as well."""
+        try:
+            async with self._audio.fetch(track) as path:
+                yield path
+        except (AccountAway, UnknownDid):
+            await self._voucher.check_account(track.did)
             raise

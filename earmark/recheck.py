@@ -1,4 +1,8 @@
-"""Asks again whether tracks are public: an artist who unlists one changes nothing that the network would tell us."""
+"""Asks again whether tracks are public: an artist who unlists one changes nothing that the network would tell us.
+
+A record may also reach us before its app knows of it, and many are published only after a listen: what is new and
+hidden is asked for sooner, after pauses that double.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,8 @@ async def recheck_visibility(store: Store, clock: Clock) -> None:
 async def enqueue_stale(store: Store, *, now_us: int) -> int:
     """One look; how many tracks were put back."""
     async with store.write() as tx:
-        stale = await tracks.asked_before(tx, before_us=now_us - int(AGAIN_AFTER_SECONDS * 1e6), limit=AT_ONCE)
+        before_us = now_us - int(AGAIN_AFTER_SECONDS * 1e6)
+        stale = await tracks.to_ask_again(tx, before_us=before_us, now_us=now_us, limit=AT_ONCE)
         for uri, cid in stale:
             await jobs.enqueue(tx, uri, cid, now_us=now_us)
     return len(stale)

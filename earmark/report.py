@@ -8,9 +8,11 @@ from core.analysis import Analysis
 from core.clock import format_datetime
 from core.types import Visibility
 from earmark.telling import Describe, tell_acoustics, tell_genres, tell_segments
-from store import Reader, analyses, jobs, labels, links, tracks
+from firehose.listings import HELD
+from store import Reader, analyses, jobs, labels, links, tracks, wishes
 from store.labels import StoredVerdict
 from store.tracks import StoredTrack
+from store.wishes import Scope
 
 
 async def track_report(
@@ -28,8 +30,7 @@ async def track_report(
     live = await labels.live(reader, labeler_did, uri) if labeler_did else []
     posts = await links.of_track(reader, uri)
     # What its artist keeps from the public keeps its words here too: state and reason are enough to ask about it.
-    asked = stored.track.visibility_check is not None
-    public = stored.account_active and not stored.track.gated and (not asked or stored.visibility is Visibility.PUBLIC)
+    public = await _is_public(reader, stored)
     analysis = await _heard_for(reader, stored, verdict) if public else None
     return {
         "uri": uri,
@@ -53,7 +54,7 @@ async def track_report(
             "status": verdict.verdict.status.value,
             "reason": verdict.verdict.reason,
             "notes": list(verdict.verdict.notes) if public else [],
-            "labels": list(verdict.verdict.labels),
+            "labels": list(verdict.verdict.labels) if public else [],
             "genres": tell_genres(verdict.verdict.genres if public else ()),
             "published": not verdict.pending,  # the label stream says what the verdict says
         },
@@ -66,10 +67,21 @@ async def track_report(
         },
         "labels": [
             {"val": row.label.val, "neg": row.label.neg, "cts": row.label.cts, "seq": row.seq}
-            for row in sorted(live, key=lambda row: row.seq)
+            for row in sorted(live if public else (), key=lambda row: row.seq)
         ],
         "posts": [link.post_uri for link in posts] if public else [],
     }
+
+
+async def _is_public(reader: Reader, stored: StoredTrack) -> bool:
+    """Whether people who are logged out may be told of it: it is released, its account is active, and neither its
+    artist nor the app that published it keeps it back.
+    """
+    track = stored.track
+    standing = await wishes.of(reader, track.did)
+    answered = track.visibility_check is None or stored.visibility is Visibility.PUBLIC
+    kept_back = track.gated or stored.reason == HELD or standing.logged_in_only or standing.scope is Scope.ALL
+    return stored.account_active and answered and not kept_back
 
 
 async def _heard_for(reader: Reader, stored: StoredTrack, verdict: StoredVerdict | None) -> Analysis | None:

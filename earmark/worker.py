@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 
 from core.analysis import Analysis
-from core.clock import Clock, backoff_seconds
+from core.clock import Clock
 from core.errors import Corrupt, Misconfigured, Permanent, StoreBusy, Transient
 from core.job import JobState, Lease
 from core.log import Log
@@ -19,11 +19,11 @@ from core.ports import VisibilityAnswer
 from core.types import TrackState, Visibility
 from earmark.deciding import Judge, confirm, decide, heard_verdict, keep, refuse, settle
 from earmark.hearing import Hearing
+from earmark.setbacks import Setbacks
 from store import Store, generations, jobs, tracks
 from store.tracks import StoredTrack
 
 IDLE_SECONDS = 30.0  # how long a worker sleeps when neither the bell nor a due time wakes it
-RETRY_CAP_SECONDS = 3600.0
 BUSY_SECONDS = 1.0
 
 
@@ -53,7 +53,7 @@ class Worker:
         self._log = log
         self._lease_seconds = lease_seconds
         self._max_attempts = max_attempts
-        self._retry_seconds = retry_seconds
+        self._setbacks = Setbacks(store, clock=clock, log=log, max_attempts=max_attempts, retry_seconds=retry_seconds)
 
     async def run(self) -> None:
         """Claims and works until cancelled; the job in hand is then given back, its attempt not counted."""
@@ -84,7 +84,7 @@ class Worker:
         self._log.exception("bug in a job", job=lease.job_id, uri=lease.uri)
         self._metrics.jobs.labels("bug", "bug").inc()
         if lease.tries >= self._max_attempts:
-            await self._bury(lease, "exhausted:bug", "exhausted")
+            await self._setbacks.bury(lease, "exhausted:bug", "exhausted")
 
     async def _claim(self) -> Lease | None:
         async with self._store.write() as tx:
@@ -122,9 +122,10 @@ class Worker:
     async def _keep_lease(self, lease: Lease) -> None:
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
-            async with self._store.write() as tx:
-                if not await jobs.renew(tx, lease, now_us=self._clock.now_us(), lease_seconds=self._lease_seconds):
-                    return
+            with contextlib.suppress(StoreBusy):  # the next time is soon enough
+                async with self._store.write() as tx:
+                    if not await jobs.renew(tx, lease, now_us=self._clock.now_us(), lease_seconds=self._lease_seconds):
+                        return
 
     async def _settle(self, lease: Lease) -> tuple[str, str | None]:
         """Runs the job and commits what came of it: (outcome, reason) for log and metrics."""
@@ -137,9 +138,9 @@ class Worker:
         try:
             return await self._hear(lease, stored)
         except Permanent as error:
-            return await self._refuse(lease, error)
+            return await self._setbacks.refuse(lease, error)
         except Transient as error:
-            return await self._retry(lease, stored, error)
+            return await self._setbacks.retry(lease, error)
 
     async def _hear(self, lease: Lease, stored: StoredTrack) -> tuple[str, str | None]:
         answer = await self._hearing.ask(stored)
@@ -196,36 +197,6 @@ class Worker:
             await tracks.set_visibility(tx, lease.uri, answer.visibility, page_url=answer.page_url, now_us=now_us)
             await refuse(tx, lease.uri, reason, now_us=now_us)
         return "refused", reason
-
-    async def _refuse(self, lease: Lease, error: Permanent) -> tuple[str, str | None]:
-        self._log.warning("refused", uri=lease.uri, reason=error.reason, why=error)
-        return await self._bury(lease, error.reason, "refused")
-
-    async def _bury(self, lease: Lease, reason: str, outcome: str) -> tuple[str, str | None]:
-        now_us = self._clock.now_us()
-        async with self._store.write() as tx:
-            if not await jobs.finish(tx, lease, state=JobState.DEAD, reason=reason, now_us=now_us):
-                return "fenced", None
-            await refuse(tx, lease.uri, reason, now_us=now_us)
-        return outcome, reason
-
-    async def _retry(self, lease: Lease, stored: StoredTrack, error: Transient) -> tuple[str, str | None]:
-        """Back to ready with backoff; after `max_attempts` the job is given up; patient waits are none."""
-        now_us = self._clock.now_us()
-        self._log.warning("will try again", uri=lease.uri, reason=error.reason, attempt=lease.attempt, why=error)
-        if lease.tries >= self._max_attempts and not error.patient:
-            return await self._bury(lease, f"exhausted:{error.reason}", "exhausted")
-        seconds = backoff_seconds(lease.attempt, self._clock, base=self._retry_seconds, cap=RETRY_CAP_SECONDS)
-        if error.retry_after_seconds is not None:
-            seconds = max(seconds, min(error.retry_after_seconds, RETRY_CAP_SECONDS))
-        run_after_us = now_us + int(seconds * 1e6)
-        async with self._store.write() as tx:
-            if not await jobs.retry(
-                tx, lease, reason=error.reason, run_after_us=run_after_us, now_us=now_us, waited=error.patient
-            ):
-                return "fenced", None
-            await tracks.set_state(tx, lease.uri, TrackState.QUEUED, error.reason, now_us=now_us)
-        return "retry", error.reason
 
 
 def _is_superseded(stored: StoredTrack, lease: Lease) -> bool:

@@ -31,10 +31,6 @@ class Corpus:
     tracks: tuple[RankableTrack, ...]
     scores: Mapping[str, Mapping[int, float]]
 
-    def links(self) -> frozenset[tuple[str, str]]:
-        """(track uri, post uri) of every link that may be shown now."""
-        return frozenset((track.uri, link.post_uri) for track in self.tracks for link in track.links)
-
 
 async def gather(store: Store, index: VectorIndex, queries: Mapping[str, MoodQuery]) -> Corpus:
     """The corpus of now. Scores are exact: feeds rank all tracks, so there is nothing for a search to save."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from core.clock import Clock
 from core.errors import Transient
@@ -12,11 +12,14 @@ from core.feed import FeedEntry, MoodFeed, MoodQuery
 from core.log import Log
 from feedgen.candidates import Corpus, gather
 from feedgen.cursor import Cursor
+from feedgen.posts import usable_posts
 from feedgen.rank import Ranking, Rules, rank
 from feedgen.snapshots import Page, Shelf
-from store import Store
+from store import Store, tracks
 from store.index import VectorIndex
+from store.tracks import RankableTrack
 
+_GONE = "link"
 _TOPICS = ("vector", "label")  # a track entered, left or changed; everything else is found by the periodic look
 
 
@@ -45,8 +48,9 @@ class LiveFeeds:
     `min_tracks` scored tracks, is dark: served empty and not announced.
 
     After news a rebuild waits until the last one is `settle_seconds` old (times 36 snapshots: a reader's cursor holds
-    for 18 minutes even while everything changes, P110); without news the store is looked at every `refresh_seconds`,
-    so that a deleted post or a hidden track leaves all pages, old snapshots included, within a minute.
+    for 18 minutes even while everything changes, P110); without news the store is looked at every `refresh_seconds`.
+    When the bell says that a post or an account may be gone, the next page looks at the store first: what it shows, old
+    snapshots included, is there, and a track whose post was deleted is shown by its next best one.
     """
 
     def __init__(
@@ -78,8 +82,10 @@ class LiveFeeds:
         self._refresh_seconds = refresh_seconds
         self._shelves = {feed.rkey: Shelf(feed.rkey, keep=keep) for feed in feeds}
         self._statuses: dict[str, FeedStatus] = {}
-        self._living: frozenset[tuple[str, str]] = frozenset()
+        self._posts: Mapping[str, tuple[str, ...]] = {}  # of each track that may be shown, the best first
+        self._looked = -1  # how often the bell for links had rung when that was true
         self._building = asyncio.Lock()
+        self._looking = asyncio.Lock()
 
     @property
     def index(self) -> VectorIndex:
@@ -95,6 +101,12 @@ class LiveFeeds:
         newest = self._shelves[rkey].newest
         return newest.entries if newest is not None else ()
 
+    async def preview(self, rkey: str) -> tuple[FeedEntry, ...]:
+        """The newest order of a feed, dark or not, without tracks that are gone, each with its best post left."""
+        await self._look_again()
+        entries = ((entry, self._posts.get(entry.track_uri)) for entry in self.entries(rkey))
+        return tuple(replace(entry, post_uri=posts[0]) for entry, posts in entries if posts)
+
     async def open_feeds(self) -> tuple[str, ...]:
         """The rkeys of all feeds that are not dark."""
         await self._ensure_built()
@@ -106,7 +118,8 @@ class LiveFeeds:
         await self._ensure_built()
         if self._statuses[rkey].dark:
             return Page((), (), None)
-        return shelf.page(cursor, limit, self._is_alive)
+        await self._look_again()
+        return shelf.page(cursor, limit, lambda track_uri: self._posts.get(track_uri, ()))
 
     async def turn_to(self, index: VectorIndex, queries: Mapping[str, MoodQuery]) -> None:
         """Rank from another index from now on, with the queries that belong to its spaces: both or neither."""
@@ -140,10 +153,11 @@ class LiveFeeds:
                 await self._rebuild()
 
     async def _rebuild(self) -> None:
+        looked = self._store.bell.count(_GONE)
         corpus = await gather(self._store, self._index, self._queries)
         now_us = self._clock.now_us()
         rankings = await asyncio.to_thread(self._rank_all, corpus, now_us)
-        self._living = corpus.links()
+        self._posts, self._looked = await asyncio.to_thread(self._posts_of, corpus.tracks, now_us), looked
         for feed in self.feeds:
             ranking = rankings[feed.rkey]
             self._shelves[feed.rkey].put([one.entry() for one in ranking.ranked], now_us)
@@ -173,8 +187,27 @@ class LiveFeeds:
             entries,
         )
 
-    def _is_alive(self, entry: FeedEntry) -> bool:
-        return (entry.track_uri, entry.post_uri) in self._living
+    async def _look_again(self) -> None:
+        """Learn which tracks and posts are left, if any may have gone. In doubt what was true stays."""
+        if self._looked == self._store.bell.count(_GONE):
+            return
+        async with self._looking:
+            looked = self._store.bell.count(_GONE)
+            if self._looked == looked:
+                return
+            try:
+                async with self._store.read() as reader:
+                    shown = await tracks.rankable(reader)
+            except Transient as error:
+                self._log.warning("a page was not checked for what is gone", reason=error.reason)
+                return
+            self._posts, self._looked = await asyncio.to_thread(self._posts_of, shown, self._clock.now_us()), looked
+
+    def _posts_of(self, shown: Iterable[RankableTrack], now_us: int) -> dict[str, tuple[str, ...]]:
+        rules = self._rules.posts
+        return {
+            track.uri: tuple(link.post_uri for link in usable_posts(track, rules, now_us=now_us)) for track in shown
+        }
 
     async def _wait_for_news(self, seen: Mapping[str, int]) -> None:
         patience = self._refresh_seconds

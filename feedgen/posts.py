@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from core.link import Link, LinkRule
 from core.types import AtUri
 from store.tracks import RankableTrack
 
 POST_COLLECTION = "app.bsky.feed.post"
 _DAY_US = 86_400_000_000
-_WEAK_RULES = (LinkRule.PAGE_IN_EMBED, LinkRule.PAGE_IN_FACET)  # in this order, after all that name the record itself
+_WEAK_RULES = (LinkRule.PAGE_IN_EMBED, LinkRule.PAGE_IN_FACET, LinkRule.PAGE_SAYS)  # after all that name the record
+_OTHER = 3
 
 Preference = tuple[int, int, bool, int, str]
 
 
-def best_post(track: RankableTrack, *, others: bool = True) -> Link | None:
-    """The usable post that comes first by `preference`, if any.
+@dataclass(frozen=True, slots=True)
+class PostRules:
+    """Whose posts may stand for a track."""
 
-    `others` lets posts count that are by neither the artist nor a credited artist.
-    """
-    usable = (link for link in track.links if is_usable(track, link) and (others or _relation(track, link) < 2))
-    return min(usable, key=lambda link: preference(track, link), default=None)
+    others: bool = True  # posts by neither the artist, a credited artist nor the announcer, unless a farm's
+    announcer: str | None = None  # DID of our own account that announces tracks
+
+
+def usable_posts(track: RankableTrack, rules: PostRules, *, now_us: int) -> list[Link]:
+    """The posts that may stand for the track, the best by `preference` first."""
+    usable = (link for link in track.links if is_usable(track, link))
+    welcome = (link for link in usable if _is_welcome(link, _relation(track, link, rules), rules, now_us))
+    return sorted(welcome, key=lambda link: preference(track, link, rules))
 
 
 def is_usable(track: RankableTrack, link: Link) -> bool:
@@ -36,6 +45,14 @@ def is_usable(track: RankableTrack, link: Link) -> bool:
     )
 
 
+def _is_welcome(link: Link, relation: int, rules: PostRules, now_us: int) -> bool:
+    """Other people's posts only if somebody likes them or their account is 30 days old: against farms of new ones."""
+    if relation != _OTHER:
+        return True
+    grown = link.author_born_us is not None and link.author_born_us <= now_us - 30 * _DAY_US
+    return rules.others and (link.liked or grown)
+
+
 def is_post(uri: str) -> bool:
     """Whether this is the canonical at-uri of a post: all that the AppView can show (P105)."""
     try:
@@ -44,14 +61,16 @@ def is_post(uri: str) -> bool:
         return False
 
 
-def preference(track: RankableTrack, link: Link) -> Preference:
+def preference(track: RankableTrack, link: Link, rules: PostRules) -> Preference:
     """Sort key, best first: whose post it is, how surely it names the track, a card, then the earliest."""
     weakness = _WEAK_RULES.index(link.rule) + 1 if link.rule in _WEAK_RULES else 0
-    return (_relation(track, link), weakness, not link.card, link.created_us, link.post_uri)
+    return (_relation(track, link, rules), weakness, not link.card, link.created_us, link.post_uri)
 
 
-def _relation(track: RankableTrack, link: Link) -> int:
-    """0 the artist's own post, 1 a credited artist's, 2 anybody else's."""
+def _relation(track: RankableTrack, link: Link, rules: PostRules) -> int:
+    """0 the artist's own post, 1 a credited artist's, 2 the announcer's, else _OTHER."""
     if link.post_did == track.did:
         return 0
-    return 1 if link.post_did in track.credits else 2
+    if link.post_did in track.credits:
+        return 1
+    return 2 if link.post_did == rules.announcer else _OTHER

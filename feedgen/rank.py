@@ -11,13 +11,13 @@ import re
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from core.feed import FeedEntry, MoodFeed
 from core.link import Link
-from feedgen.posts import best_post, is_post, preference
+from feedgen.posts import PostRules, is_post, preference, usable_posts
 from store.tracks import RankableTrack
 
 _DAY_US = 86_400_000_000
@@ -45,7 +45,7 @@ class Rules:
     percentile: float = 85.0  # FEEDS 2.4
     freshness: float = 0.3  # FEEDS 3: a new track's score counts up to 30 % more
     freshness_half_life_days: float = 14.0
-    others: bool = True  # posts by neither the artist nor a credited artist may stand for a track
+    posts: PostRules = field(default_factory=PostRules)
     max_entries: int = 500
     near: tuple[int, int] = (1, 10)  # at most 1 track of an artist in any 10 entries
     far: tuple[int, int] = (2, 50)  # and 2 in any 50
@@ -87,11 +87,11 @@ def rank(
     matching = [track for track in corpus if scores[track.track_id] >= threshold and suits(feed, track)]
     shown: list[Ranked] = []
     for track in matching:
-        post = best_post(track, others=rules.others)
-        if post is not None:
+        posts = usable_posts(track, rules.posts, now_us=now_us)
+        if posts:
             score = scores[track.track_id]
-            shown.append(Ranked(track, post, score, weigh(score, track.first_seen_us, now_us, rules)))
-    order = sorted(drop_duplicates(shown), key=lambda ranked: (-ranked.weight, ranked.track.uri))
+            shown.append(Ranked(track, posts[0], score, weigh(score, track.first_seen_us, now_us, rules)))
+    order = sorted(drop_duplicates(shown, rules.posts), key=lambda ranked: (-ranked.weight, ranked.track.uri))
     return Ranking(space_artists(order, rules), len(corpus), threshold, len(matching), len(shown))
 
 
@@ -118,7 +118,7 @@ def weigh(score: float, first_seen_us: int, now_us: int, rules: Rules) -> float:
     return score + abs(score) * rules.freshness * math.exp2(-age_days / rules.freshness_half_life_days)
 
 
-def drop_duplicates(ranked: Iterable[Ranked]) -> list[Ranked]:
+def drop_duplicates(ranked: Iterable[Ranked], rules: PostRules) -> list[Ranked]:
     """One entry per audio, per post, and per title of an account at the same length (within 3 s); the best post stays.
 
     A second signal besides the title is needed: a live take has its studio version's title and another length. One
@@ -127,7 +127,7 @@ def drop_duplicates(ranked: Iterable[Ranked]) -> list[Ranked]:
     kept: list[Ranked] = []
     taken: set[str] = set()  # audio keys and posts
     titles: dict[tuple[str, str], list[float | None]] = {}
-    for candidate in sorted(ranked, key=lambda one: (*preference(one.track, one.post), one.track.uri)):
+    for candidate in sorted(ranked, key=lambda one: (*preference(one.track, one.post, rules), one.track.uri)):
         track = candidate.track
         lengths = titles.setdefault((track.did, normalise_title(track.title)), [])
         if not taken.isdisjoint(_signatures(candidate)) or any(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -21,6 +21,7 @@ class Snapshot:
     entries: tuple[FeedEntry, ...]
     rendered: tuple[bytes, ...]
     places: Mapping[bytes, int]  # hash of a track -> its position
+    posts: frozenset[str]  # all that stand for an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def freeze(rkey: str, entries: Sequence[FeedEntry], snapshot_id: int) -> Snapsho
             for track, entry in zip(hashes, entries, strict=True)
         ),
         {track: place for place, track in enumerate(hashes)},
+        frozenset(entry.post_uri for entry in entries),
     )
 
 
@@ -67,12 +69,14 @@ class Shelf:
             del self._snapshots[next(iter(self._snapshots))]
         return fresh
 
-    def page(self, cursor: Cursor | None, limit: int, is_alive: Callable[[FeedEntry], bool]) -> Page:
+    def page(self, cursor: Cursor | None, limit: int, posts_of: Callable[[str], Sequence[str]]) -> Page:
         """At most `limit` living entries from where the cursor stands; the newest head without one.
 
-        A cursor into a snapshot that is gone goes on in the newest one behind the track served last; if that is
-        gone as well, at the same position. It never starts again from the head. A page has a next one only if a
-        living entry remains, so it is never empty and its cursor is never the one that came in (P107).
+        `posts_of` gives the posts that may show a track now, the best first: an entry whose post is gone is shown by
+        the next one, and is dead without any. A cursor into a snapshot that is gone goes on in the newest one behind
+        the track served last; if that is gone as well, at the same position. It never starts again from the head. A
+        page has a next one only if a living entry remains, so it is never empty and its cursor is never the one that
+        came in (P107).
         """
         snapshot = self.newest if cursor is None else self._snapshots.get(cursor.snapshot)
         start = 0 if cursor is None else cursor.position
@@ -82,23 +86,40 @@ class Shelf:
             start = cursor.position if place is None else place + 1
         if snapshot is None:
             return Page((), (), None)
-        chosen: list[int] = []
+        chosen: list[tuple[int, FeedEntry]] = []
         for position in range(start, len(snapshot.entries)):
-            if not is_alive(snapshot.entries[position]):
+            entry = _alive(snapshot, snapshot.entries[position], posts_of)
+            if entry is None:
                 continue
             if len(chosen) == limit:
-                last = snapshot.entries[chosen[-1]]
-                return _cut(snapshot, chosen, Cursor(snapshot.snapshot_id, chosen[-1] + 1, hash_track(last.track_uri)))
-            chosen.append(position)
+                place, last = chosen[-1]
+                return _cut(snapshot, chosen, Cursor(snapshot.snapshot_id, place + 1, hash_track(last.track_uri)))
+            chosen.append((position, entry))
         return _cut(snapshot, chosen, None)
 
 
-def _cut(snapshot: Snapshot, positions: Sequence[int], following: Cursor | None) -> Page:
+def _alive(snapshot: Snapshot, entry: FeedEntry, posts_of: Callable[[str], Sequence[str]]) -> FeedEntry | None:
+    """The entry with a post that can show it; never with one that shows another entry."""
+    posts = posts_of(entry.track_uri)
+    if entry.post_uri in posts:
+        return entry
+    spare = next((post for post in posts if post not in snapshot.posts), None)
+    return None if spare is None else replace(entry, post_uri=spare)
+
+
+def _cut(snapshot: Snapshot, chosen: Sequence[tuple[int, FeedEntry]], following: Cursor | None) -> Page:
     return Page(
-        tuple(snapshot.entries[position] for position in positions),
-        tuple(snapshot.rendered[position] for position in positions),
+        tuple(entry for _, entry in chosen),
+        tuple(_render(snapshot, position, entry) for position, entry in chosen),
         following,
     )
+
+
+def _render(snapshot: Snapshot, position: int, entry: FeedEntry) -> bytes:
+    rendered = snapshot.rendered[position]
+    if entry is snapshot.entries[position]:
+        return rendered
+    return orjson.dumps(orjson.loads(rendered) | {"post": entry.post_uri})
 
 
 def _context(rkey: str, track: bytes, score: float) -> str:

@@ -8,9 +8,13 @@ is never fetched; nothing that a stranger sends makes us raise an untyped error,
 disk, or connect to an address that is not global unicast.
 """
 
-from firehose.blob import AudioFetcher, FetchLimits
+from firehose.apply import Applier, RecordReader
+from firehose.blob import AudioFetcher
+from firehose.download import FetchLimits
 from firehose.events import (
     AccountEvent,
+    CommitEvent,
+    DoubtEvent,
     Event,
     GapEvent,
     IdentityEvent,
@@ -18,42 +22,63 @@ from firehose.events import (
     Operation,
     RecordEvent,
     SeenEvent,
+    SyncEvent,
 )
+from firehose.following import Following
 from firehose.guard import Guard
+from firehose.handles import Handles
 from firehose.identity import DidDirectory
-from firehose.ingest import Ingest, IngestLimits, interest_in
+from firehose.ingest import Ingest, IngestLimits
 from firehose.jetstream import Jetstream
 from firehose.links import LinkRules
-from firehose.records import CollectionMap, load_mapping, page_hosts
+from firehose.manners import Manners, Visited
+from firehose.mapping import CollectionMap, load_mapping, page_hosts
+from firehose.proof import RecordProver
 from firehose.relay import Relay
+from firehose.repostatus import RepoStatus
+from firehose.resync import Resync
 from firehose.safehttp import GuardedHttp
-from firehose.source import Health, Source
+from firehose.source import Health, HostHealth, Source
+from firehose.tap import Tap
 from firehose.visibility import PlyrVisibility
 
 __all__ = [
     "AccountEvent",
+    "Applier",
     "AudioFetcher",
     "CollectionMap",
+    "CommitEvent",
     "DidDirectory",
+    "DoubtEvent",
     "Event",
     "FetchLimits",
+    "Following",
     "GapEvent",
     "Guard",
     "GuardedHttp",
+    "Handles",
     "Health",
+    "HostHealth",
     "IdentityEvent",
     "Ingest",
     "IngestLimits",
     "Interest",
     "Jetstream",
     "LinkRules",
+    "Manners",
     "Operation",
     "PlyrVisibility",
     "RecordEvent",
+    "RecordProver",
+    "RecordReader",
     "Relay",
+    "RepoStatus",
+    "Resync",
     "SeenEvent",
     "Source",
-    "interest_in",
+    "SyncEvent",
+    "Tap",
+    "Visited",
     "load_mapping",
     "page_hosts",
 ]

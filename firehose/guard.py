@@ -16,7 +16,7 @@ from firehose.resolver import Resolver, SystemResolver
 
 _LABEL = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 _RESERVED = frozenset(("local", "localhost", "test", "example", "invalid", "internal", "onion", "arpa", "alt"))
-_LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
+LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 MAX_URL_CHARS = 4096
 MAX_ADDRESSES = 16
 RESOLVE_SECONDS = 5.0
@@ -58,7 +58,7 @@ def is_public(address: str) -> bool:
 
 def is_loopback_host(host: str) -> bool:
     """Whether a host in a URL is one of the three ways to write the loopback."""
-    return host.lower() in _LOOPBACK_NAMES
+    return host.lower() in LOOPBACK_NAMES
 
 
 def check_host(host: str) -> str:
@@ -82,9 +82,8 @@ class Origin:
     host: str
     port: int
 
-    @property
-    def loopback(self) -> bool:
-        return is_loopback_host(self.host)
+    def __str__(self) -> str:
+        return self.host if (self.scheme, self.port) == ("https", 443) else f"{self.host}:{self.port}"
 
 
 def check_url(url: str, *, allow_loopback: bool = False) -> Origin:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import orjson
 
 from core.clock import Clock
-from core.errors import AppError, Permanent, RateLimited, UnknownDid, Unreachable, UnsafeHost
+from core.errors import AppError, Crowded, Permanent, RateLimited, Tombstoned, UnknownDid, Unreachable, UnsafeHost
 from core.ports import HttpAnswer, Identity, SafeHttp
 from core.types import Did, is_plc, parse_did
 from firehose.diddoc import read_document
@@ -79,7 +79,7 @@ class DidDirectory:
                 self._flights[did] = flight
                 flight.add_done_callback(lambda ended: self._land(did, ended))
             return await asyncio.shield(flight)
-        except Unreachable:
+        except (Unreachable, Crowded):
             if refresh or cached is None or isinstance(cached.answer, Permanent):
                 raise
             if self._clock.monotonic() - cached.at >= DEAD_SECONDS:
@@ -117,9 +117,27 @@ class DidDirectory:
         url = document_url(did, self._plc_url, allow_loopback=self._allow_loopback)
         try:
             answer = await self._http.get(url, max_bytes=MAX_DOCUMENT_BYTES, timeout_seconds=TIMEOUT_SECONDS)
+        except Crowded:  # nobody was asked: no failure to remember
+            raise
         except RateLimited as error:
             raise Unreachable(str(error), retry_after_seconds=error.retry_after_seconds) from None
+        if answer.status in (404, 410) and is_plc(did):
+            raise await self._why_absent(did, answer)
         return read_document(Did(did), _json(did, answer), allow_loopback=self._allow_loopback)
+
+    async def _why_absent(self, did: str, answer: HttpAnswer) -> UnknownDid:
+        """Some directories answer 404 for a tombstone as for a DID that never was (P205): the log tells which."""
+        gone = f"{did}: {answer.url} answers {answer.status}"
+        if answer.status == 410:
+            return Tombstoned(gone)
+        url = f"{self._plc_url}/{did}/log/last"
+        try:
+            told = await self._http.get(url, max_bytes=MAX_DOCUMENT_BYTES, timeout_seconds=TIMEOUT_SECONDS)
+            last = orjson.loads(told.body) if told.status == 200 else None
+        except (Unreachable, RateLimited, orjson.JSONDecodeError):
+            last = None
+        tombstoned = isinstance(last, dict) and last.get("type") == "plc_tombstone"
+        return Tombstoned(gone) if tombstoned else UnknownDid(gone)
 
 
 def document_url(did: str, plc_url: str, *, allow_loopback: bool = False) -> str:
@@ -149,7 +167,7 @@ def _keep(kept: OrderedDict[str, _Kept], did: str, value: _Kept, capacity: int) 
 
 
 def _json(did: str, answer: HttpAnswer) -> object:
-    if answer.status in (404, 410):  # P156: a tombstoned did:plc is gone as well
+    if answer.status in (404, 410):
         raise UnknownDid(f"{did}: {answer.url} answers {answer.status}")
     if answer.status != 200:
         raise Unreachable(f"{did}: {answer.url} answers {answer.status}")

@@ -1,34 +1,46 @@
-"""One text message of Jetstream's v1 wire (P167) -> event. Pure. Positions are unix microseconds of the host."""
+"""One text message of a Jetstream -> what it tells (P167). Pure. Both wires: v1, and v2 with its frames.
+
+Times are unix microseconds of the host; one that lies in our future counts as now, so that it is no cursor that skips
+everything until then.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+from dataclasses import dataclass
 
 import msgspec
 
-from core.dagcbor import cid_binary
-from core.frames import BadFrame
-from core.types import Cid, Nsid, Tid, is_tid, parse_did, parse_rkey
-from firehose.events import (
-    MAX_DEPTH,
-    MAX_RECORD_BYTES,
-    AccountEvent,
-    Event,
-    IdentityEvent,
-    Interest,
-    Operation,
-    RecordEvent,
-    SeenEvent,
-)
+from core.clock import parse_datetime
+from core.dagcbor import cid_text
+from core.frames import BadFrame, ErrorFrame
+from core.types import Did, Tid, is_tid, parse_did
+from firehose.car import BadCar, read_car
+from firehose.events import AccountEvent, Event, IdentityEvent, Interest, SyncEvent
+from firehose.jsonrecord import ToldRecord, record_event
+
+V2_NSID = "network.bsky.jetstream.subscribeEvents"
 
 
-class _Commit(msgspec.Struct):
-    rev: str
-    operation: str
-    collection: str
-    rkey: str
-    record: msgspec.Raw = msgspec.Raw(b"")
-    cid: str | None = None
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a message tells: when it happened, which number it has (v2), and an event unless it is of no interest.
+
+    `collection`: of a commit, even if its record is of no interest.
+    """
+
+    time_us: int
+    seq: int | None = None
+    collection: str | None = None
+    event: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """`#info` of v2: about the stream itself."""
+
+    name: str
+    message: str
 
 
 class _Account(msgspec.Struct):
@@ -36,75 +48,126 @@ class _Account(msgspec.Struct):
     status: str | None = None
 
 
-class _Message(msgspec.Struct):
+class _Bytes(msgspec.Struct):
+    base64: str = msgspec.field(name="$bytes")
+
+
+class _Sync(msgspec.Struct):
+    rev: str
+    blocks: _Bytes
+
+
+class _V1Message(msgspec.Struct):
     did: str
     time_us: int
     kind: str
-    commit: _Commit | None = None
+    commit: ToldRecord | None = None
     account: _Account | None = None
 
 
-_decoder = msgspec.json.Decoder(_Message)  # stateless
+class _V2Frame(msgspec.Struct):
+    kind: str = msgspec.field(name="$type")
+    payload: msgspec.Raw = msgspec.Raw(b"")
+    error: str = ""
+    message: str = ""
 
 
-def decode_message(text: bytes | str, interest: Interest) -> Event:
-    """The event of a message; SeenEvent when it is of no interest or unusable. Raises BadFrame."""
+class _V2Kind(msgspec.Struct):
+    kind: str = msgspec.field(name="$type")
+
+
+class _V2Envelope(_V2Kind):
+    seq: int
+    did: str
+    time: str
+    witnessed: str | None = msgspec.field(name="witnessedAt", default=None)
+    account: _Account | None = None
+    sync: _Sync | None = None
+
+
+class _V2Info(msgspec.Struct):
+    name: str
+    message: str = ""
+
+
+_v1 = msgspec.json.Decoder(_V1Message)  # decoders have no state
+_frame = msgspec.json.Decoder(_V2Frame)
+_kind = msgspec.json.Decoder(_V2Kind)
+_envelope = msgspec.json.Decoder(_V2Envelope)
+_commit = msgspec.json.Decoder(ToldRecord)
+_info = msgspec.json.Decoder(_V2Info)
+
+
+def decode_v1(text: bytes | str, interest: Interest, *, now_us: int) -> Told:
+    """Raises BadFrame."""
     try:
-        message = _decoder.decode(text)
+        message = _v1.decode(text)
         did = parse_did(message.did)
     except (ValueError, RecursionError) as error:
-        raise BadFrame(f"not a Jetstream message: {str(error)[:200]}") from None
-    position = message.time_us
-    if not 0 <= position < 2**62:
-        raise BadFrame("time_us is out of range")
+        raise _bad(error) from None
+    if message.time_us < 0:
+        raise BadFrame("time_us is negative")
+    time_us = min(message.time_us, now_us)
     if message.kind == "commit" and message.commit is not None:
-        return _record_event(did, message.commit, position, interest) or SeenEvent(position)
+        return _told_commit(did, message.commit, time_us, None, interest)
     if message.kind == "account" and message.account is not None:
-        status = message.account.status
-        return AccountEvent(did, message.account.active, status[:64] if status else None, position, position)
-    if message.kind == "identity":
-        return IdentityEvent(did, position)
-    return SeenEvent(position)
+        return Told(time_us, event=_account_event(did, message.account, time_us))
+    told = message.kind == "identity" and interest.identities
+    return Told(time_us, event=IdentityEvent(did, time_us) if told else None)
 
 
-def _record_event(did: Any, commit: _Commit, position: int, interest: Interest) -> RecordEvent | None:
-    """None when the commit is of no interest, or breaks a rule of the network."""
-    if commit.collection not in interest.collections:
-        return None
+def decode_v2(text: bytes | str, interest: Interest, *, now_us: int) -> Told | Notice | None:
+    """None for a frame or message that must be ignored (P135). Raises BadFrame, ErrorFrame."""
     try:
-        operation, rkey = Operation(commit.operation), parse_rkey(commit.rkey)
-        cid = None if operation is Operation.DELETE else _cid(commit.cid)
-    except ValueError:
-        return None
-    if not is_tid(commit.rev):
-        return None
-    collection, rev = Nsid(commit.collection), Tid(commit.rev)
-    if cid is None:
-        return RecordEvent(did, collection, rkey, rev, operation, None, None, position)
-    raw = bytes(commit.record)
-    if len(raw) > 2 * MAX_RECORD_BYTES:  # JSON is wider than CBOR
-        return None
-    if not interest.admits(commit.collection, raw):
-        gone = operation is Operation.UPDATE  # what an earlier version held is there no more
-        return RecordEvent(did, collection, rkey, rev, operation, cid, None, position) if gone else None
-    return RecordEvent(did, collection, rkey, rev, operation, cid, _record(raw), position)
+        frame = _frame.decode(text)
+        if frame.kind == "error":
+            raise ErrorFrame(frame.error[:100] or "Unknown", frame.message[:300])
+        if frame.kind != "message":
+            return None
+        kind = _kind.decode(frame.payload).kind.removeprefix(V2_NSID)
+        if kind == "#info":
+            info = _info.decode(frame.payload)
+            return Notice(info.name[:100], info.message[:300])
+        if kind not in ("#commit", "#account", "#identity", "#sync"):
+            return None
+        envelope = _envelope.decode(frame.payload)
+        did = parse_did(envelope.did)
+        time_us = min(parse_datetime(envelope.witnessed or envelope.time), now_us)
+        commit = _commit.decode(frame.payload) if kind == "#commit" else None
+    except (ValueError, RecursionError) as error:
+        raise _bad(error) from None
+    if envelope.seq < 0 or time_us < 0:
+        raise BadFrame("a sequence number or time is negative")
+    event: Event | None = None
+    if commit is not None:
+        return _told_commit(did, commit, time_us, envelope.seq, interest)
+    if kind == "#account" and envelope.account is not None:
+        event = _account_event(did, envelope.account, time_us)
+    elif kind == "#identity" and interest.identities:
+        event = IdentityEvent(did, time_us)
+    elif envelope.sync is not None and did in interest.followed:
+        event = _sync_event(did, envelope.sync, time_us)
+    return Told(time_us, envelope.seq, event=event)
 
 
-def _cid(text: str | None) -> Cid:
-    cid_binary(text or "")
-    return Cid(text or "")
+def _bad(error: Exception) -> BadFrame:
+    return BadFrame(f"not a Jetstream message: {str(error)[:200]}")
 
 
-def _record(raw: bytes) -> dict[str, Any] | None:
+def _account_event(did: Did, account: _Account, time_us: int) -> AccountEvent:
+    return AccountEvent(did, account.active, account.status[:64] if account.status else None, time_us, time_us)
+
+
+def _sync_event(did: Did, sync: _Sync, position: int) -> SyncEvent | None:
+    """Its commit names the new root. Nobody has checked the signature: all it does is to make us look (P164)."""
     try:
-        record = msgspec.json.decode(raw)
-    except (ValueError, RecursionError):
+        text = sync.blocks.base64
+        car = read_car(base64.b64decode(text + "=" * (-len(text) % 4)))
+        root = car.value(car.root)
+        return SyncEvent(did, Tid(sync.rev), cid_text(root["data"]), position) if is_tid(sync.rev) else None
+    except (BadCar, ValueError, TypeError, KeyError):
         return None
-    return record if isinstance(record, dict) and _depth_within(record, MAX_DEPTH) else None
 
 
-def _depth_within(value: Any, levels: int) -> bool:
-    if isinstance(value, dict | list):
-        members = value.values() if isinstance(value, dict) else value
-        return levels > 0 and all(_depth_within(member, levels - 1) for member in members)
-    return True
+def _told_commit(did: Did, commit: ToldRecord, time_us: int, seq: int | None, interest: Interest) -> Told:
+    return Told(time_us, seq, commit.collection, record_event(did, commit, time_us, interest))

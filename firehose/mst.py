@@ -17,6 +17,7 @@ from core.dagcbor import cid_bytes, encode, is_cid
 from firehose.car import BadCar, Car
 
 MAX_KEY_BYTES = 1024  # collection, slash, record key (spec/repository)
+MAX_ENTRIES = 2048  # of one node: honest ones have four on average, but keys can be mined (P144)
 
 
 class BadTree(ValueError):
@@ -42,11 +43,18 @@ def key_layer(key: bytes) -> int:
     return (256 - digest.bit_length()) // 2
 
 
+def shared_length(one: bytes, other: bytes) -> int:
+    """How many bytes two keys have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
 class Tree:
     """A partial tree that starts as a commit's `data` and is edited backwards. Every method raises BadTree."""
 
     def __init__(self, car: Car, root: bytes) -> None:
         self._car = car
+        self._parsed: dict[tuple[bytes, int | None], Node] = {}
         self._root: Node | None = _tidy(self._load(root, None))
 
     def root_cid(self, blocks: dict[bytes, bytes] | None = None) -> bytes:
@@ -153,15 +161,20 @@ class Tree:
         """A child as a node of this layer (None: whatever its keys say; only a root may be asked so)."""
         if isinstance(child, Node):
             return child
-        try:
-            return _parse(self._car.value(child), layer)
-        except BadCar as error:
-            raise BadTree(str(error)) from None
+        node = self._parsed.get((child, layer))
+        if node is None:
+            try:
+                node = self._parsed[child, layer] = _parse(self._car.value(child), layer)
+            except BadCar as error:
+                raise BadTree(str(error)) from None
+        return node
 
 
 def _parse(value: Any, layer: int | None) -> Node:
     if not isinstance(value, dict) or not isinstance(value.get("e"), list):
         raise BadTree("not a tree node")
+    if len(value["e"]) > MAX_ENTRIES:
+        raise BadTree("a tree node has too many entries")
     keys: list[bytes] = []
     values: list[bytes] = []
     children: list[Child] = [_link(value.get("l"))]
@@ -172,8 +185,11 @@ def _parse(value: Any, layer: int | None) -> Node:
         shared, suffix, cid = entry.get("p"), entry.get("k"), entry.get("v")
         if type(shared) is not int or not isinstance(suffix, bytes) or not is_cid(cid) or not 0 <= shared <= len(last):
             raise BadTree("not a tree entry")
-        last = _checked(last[:shared] + suffix)
-        keys.append(last)
+        key = _checked(last[:shared] + suffix)
+        if shared != shared_length(last, key):
+            raise BadTree("a key is not compressed")
+        keys.append(key)
+        last = key
         values.append(cid)
         children.append(_link(entry.get("t")))
     layers = {key_layer(key) for key in keys}
@@ -196,7 +212,7 @@ def _store(child: bytes | Node, blocks: dict[bytes, bytes]) -> bytes:
     links = [None if below is None else _store(below, blocks) for below in child.children]
     entries, last = [], b""
     for index, key in enumerate(child.keys):
-        shared = next((i for i, (a, b) in enumerate(zip(last, key, strict=False)) if a != b), min(len(last), len(key)))
+        shared = shared_length(last, key)
         entries.append({"p": shared, "k": key[shared:], "v": child.values[index], "t": links[index + 1]})
         last = key
     block = encode({"l": links[0], "e": entries})

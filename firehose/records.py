@@ -7,98 +7,43 @@ in the record key. Records are strangers' words: every text is cleaned and bound
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
-
-import orjson
 
 from core.clock import parse_datetime
 from core.dagcbor import RAW, cid_binary
-from core.errors import BadRecord, Held, Misconfigured, NoAudio, UnsafeHost
-from core.types import AtUri, BlobRef, Cid, Did, Tid, Track, is_tid, parse_did, parse_nsid, tid_microseconds
+from core.errors import BadRecord, BlobTooLarge, Held, NoAudio, UnsafeHost
+from core.types import AtUri, BlobRef, Cid, Did, Tid, Track, is_tid, parse_did, tid_microseconds
+from firehose.fallback import find_audio
 from firehose.guard import check_url
+from firehose.mapping import CollectionMap
 
 MAX_TEXT_CHARS = 1_000
 MAX_LIST_LENGTH = 64
 MAX_TAG_CHARS = 128
 MAX_DURATION_MS = 7 * 86_400_000
 RKEY_TIME = "@rkey-tid"
-_ROLES = ("track", "sound", "speech", "stem", "video")
 # Control characters, line separators, lone surrogates, and the marks that reorder text on a screen.
 _UNWANTED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
-@dataclass(frozen=True, slots=True)
-class CollectionMap:
-    """How one collection maps to a Track; field names as in `collections.json`."""
-
-    collection: str
-    blob: str | None = None
-    url: str | None = None
-    url_hosts: frozenset[str] = frozenset()
-    title: str | None = None
-    artist: str | None = None
-    album: str | None = None
-    duration: str | None = None
-    duration_unit: Literal["s", "ms"] = "s"
-    created: str | None = "createdAt"
-    self_labels: str | None = "labels.values[].val"
-    author_tags: str | None = None
-    credits: str | None = None
-    explicit: str | None = None
-    skip_if: tuple[str, ...] = ()
-    hold_until: str | None = None
-    page_url: str | None = None
-    visibility_check: str | None = None
-    role: Literal["track", "sound", "speech", "stem", "video"] = "track"
-
-
-def load_mapping(path: Path | None = None, *, only: frozenset[str] | None = None) -> dict[str, CollectionMap]:
-    """The mapping of a file (None: the packaged one): the named collections, or all that are enabled.
-
-    Raises Misconfigured for a name that the file does not map.
-    """
-    packaged = resources.files("firehose") / "collections.json"
-    document = orjson.loads(path.read_bytes() if path else packaged.read_bytes())
-    entries = {name: document["defaults"] | entry for name, entry in document["collections"].items()}
-    for name in only or ():
-        if name not in entries:
-            raise Misconfigured("source.collections", f"{name} has no mapping; known: {', '.join(sorted(entries))}")
-    names = sorted(name for name in entries if (name in only if only is not None else entries[name]["enabled"]))
-    return {name: _collection_map(name, entries[name]) for name in names}
-
-
-def _collection_map(name: str, entry: Mapping[str, Any]) -> CollectionMap:
-    fields = {key: entry[key] for key in CollectionMap.__slots__ if key in entry}
-    fields["url_hosts"] = frozenset(entry.get("url_hosts", ()))
-    fields["skip_if"] = tuple(entry["skip_if"])
-    parse_nsid(name)
-    if entry["role"] not in _ROLES or entry["duration_unit"] not in ("s", "ms"):
-        raise Misconfigured("collections.json", f"{name}: unknown role or duration unit")
-    return CollectionMap(collection=name, **fields)
-
-
 def read_track(mapping: CollectionMap, uri: AtUri, cid: Cid, rev: Tid, record: Any, *, now_us: int) -> Track:
-    """The track in a record. A gated one comes without audio, so that nothing can fetch it.
+    """The track in a record. A gated one comes without audio, so that nothing can fetch it; one that is to be released
+    later says when.
 
-    Raises NoAudio when there is nothing that we may fetch, Held before its release (it is not looked at again by itself
-    yet), BadRecord when it is no record of this collection.
+    Raises NoAudio when there is nothing that we may fetch, BlobTooLarge by the record's own word, Held when its release
+    date cannot be read, BadRecord when it is no record of this collection.
     """
     if not isinstance(record, dict):
         raise BadRecord(f"{uri}: not a readable record")
     if record.get("$type", mapping.collection) != mapping.collection:
         raise BadRecord(f"{uri}: the record is of another type")
-    if _is_held(_first(record, mapping.hold_until), now_us):
-        raise Held(f"{uri}: to be released later")
     gated = any(_is_present(record, path) for path in mapping.skip_if)
-    blob = None if gated else _blob(_first(record, mapping.blob))
+    blob = None if gated else _blob(find_audio(record) if mapping.walk else _first(record, mapping.blob))
     url = None if gated or blob is not None else _url(_first(record, mapping.url), mapping.url_hosts)
     if not gated and blob is None and url is None:
         raise NoAudio(f"{uri}: no blob, and no address on this collection's list")
+    if blob is not None and mapping.max_bytes is not None and (blob.size or 0) > mapping.max_bytes:
+        raise BlobTooLarge(f"{uri}: {blob.size} bytes, and {mapping.max_bytes} are the most of {mapping.collection}")
     return Track(
         uri=uri,
         cid=cid,
@@ -113,11 +58,14 @@ def read_track(mapping: CollectionMap, uri: AtUri, cid: Cid, rev: Tid, record: A
         page_url=_page_url(mapping.page_url, uri),
         self_labels=_texts(record, mapping.self_labels),
         author_tags=_texts(record, mapping.author_tags),
-        credits=tuple(did for text in _texts(record, mapping.credits) if (did := _did(text)) is not None),
+        credits=_dids(record, mapping.credits),
         explicit=_first(record, mapping.explicit) is True,
         gated=gated,
         visibility_check=mapping.visibility_check,
         role=mapping.role,
+        feeds_min_seconds=mapping.feeds_min_seconds,
+        hold_until_us=_hold_until_us(uri, _first(record, mapping.hold_until), now_us),
+        post_refs=_post_refs(_first(record, mapping.post_ref)),
     )
 
 
@@ -220,12 +168,15 @@ def _duration_ms(value: Any, unit: Literal["s", "ms"]) -> int | None:
     return milliseconds if 0 < milliseconds <= MAX_DURATION_MS else None
 
 
-def _is_held(value: Any, now_us: int) -> bool:
-    """Whether a release date lies ahead; one that cannot be read holds as well."""
+def _hold_until_us(uri: AtUri, value: Any, now_us: int) -> int | None:
+    """A release that lies ahead. Raises Held for a date that cannot be read: it may lie ahead as well."""
+    if value is None:
+        return None
     try:
-        return value is not None and parse_datetime(str(value)) > now_us
+        release_us = parse_datetime(value) if isinstance(value, str) else parse_datetime("")
     except ValueError:
-        return True
+        raise Held(f"{uri}: to be released, and nobody can tell when") from None
+    return release_us if release_us > now_us else None
 
 
 def _created_us(value: Any, rkey: str, now_us: int) -> int:
@@ -241,6 +192,10 @@ def _page_url(template: str | None, uri: AtUri) -> str | None:
     return template.format(uri=uri, did=uri.did, rkey=uri.rkey) if template else None
 
 
+def _dids(record: Any, path: str | None) -> tuple[Did, ...]:
+    return tuple(dict.fromkeys(did for text in _texts(record, path) if (did := _did(text)) is not None))
+
+
 def _did(text: str) -> Did | None:
     try:
         return parse_did(text)
@@ -248,7 +203,10 @@ def _did(text: str) -> Did | None:
         return None
 
 
-def page_hosts(mapping: Mapping[str, CollectionMap]) -> frozenset[str]:
-    """Hosts whose pages stand for tracks of these collections."""
-    templates = (entry.page_url for entry in mapping.values())
-    return frozenset(host for template in templates if template and (host := urlsplit(template).hostname))
+def _post_refs(value: Any) -> tuple[str, ...]:
+    """The post that a record names, as an at-uri or a strong reference to one."""
+    text = value.get("uri") if isinstance(value, dict) else value
+    try:
+        return (str(AtUri.parse(text)),) if isinstance(text, str) else ()
+    except ValueError:
+        return ()

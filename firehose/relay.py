@@ -6,26 +6,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from core.clock import Clock
-from core.errors import Permanent, Transient
-from core.frames import BadFrame, ErrorFrame
-from core.keys import PublicKey
+from core.clock import Clock, parse_datetime
+from core.frames import BadFrame, ErrorFrame, split_frame
 from core.log import Log
 from core.ports import Directory
-from firehose.events import Event, Interest, RecordEvent, RepoFrame, SeenEvent, decode_repo_frame
-from firehose.socket import Dropped, ReconnectingSource, stream_origin
-from firehose.verify import BadCommit, verify_commit
+from firehose.events import Event, Interest, SeenEvent
+from firehose.frames import RepoFrame, decode_repo_frame, glance
+from firehose.notary import Notary
+from firehose.socket import Dropped, ReconnectingSource, purpose_suffix, stream_origin
 
 PATH = "/xrpc/com.atproto.sync.subscribeRepos"
+SKIM_US = 1_000_000
 SEEN_SECONDS = 1.0  # the cursor moves at least this often past frames of no interest
+WINDOW_US = 72 * 3_600_000_000  # P163: what public relays keep
+DIRECT_WINDOW_US = 24 * 3_600_000_000  # and what a PDS keeps
+JUMP_US = 300_000_000  # between two events of a relay that skipped none there are seconds
 
 
 class Relay(ReconnectingSource):
-    """One relay. With a directory, a commit that fails its proof is dropped and counted; one whose account cannot be
-    looked up now passes unverified, one without a working identity is dropped (P147).
+    """One relay or PDS. With a directory, its messages are proven (firehose.notary); without, they pass unverified.
 
     `on_future_cursor` (P161): "wait" alerts and keeps asking with the stored cursor; "live" goes on from now, with a
-    gap.
+    gap. `direct`: this is a PDS, and speaks for no account that lives elsewhere (P148).
     """
 
     def __init__(
@@ -36,16 +38,18 @@ class Relay(ReconnectingSource):
         clock: Clock,
         log: Log,
         directory: Directory | None = None,
+        purpose: str = "music",
         user_agent: str = "earmark",
         allow_loopback: bool = False,
         on_future_cursor: Literal["wait", "live"] = "wait",
+        direct: bool = False,
         frame_timeout_seconds: float | None = 90.0,
         pong_timeout_seconds: float = 30.0,
         retry_base_seconds: float = 1.0,
     ) -> None:
         origin = stream_origin(url, allow_loopback=allow_loopback)
         super().__init__(
-            f"relay:{origin.partition('://')[2]}{PATH}",
+            f"relay:{origin.partition('://')[2]}{PATH}{purpose_suffix(purpose)}",
             clock=clock,
             log=log,
             user_agent=user_agent,
@@ -55,17 +59,39 @@ class Relay(ReconnectingSource):
         )
         self._endpoint = origin + PATH
         self._interest = interest
-        self._directory = directory
+        self._notary = None
+        if directory is not None:
+            home = origin if direct else None
+            self._notary = Notary(interest, directory, health=self.health, clock=clock, log=self._log, home=home)
         self._on_future_cursor = on_future_cursor
         self._go_live = False
         self._newest: int | None = None  # in this connection
+        self._heard_before_us: int | None = None  # when there was a cursor to continue from
+        self._told_of_gap = False
         self._last_seen = 0.0
+        self._skim_until_us = 0
+        self._window_us = self.health.window_us = DIRECT_WINDOW_US if direct else WINDOW_US
 
     def _address(self, position: int | None) -> str:
-        self._newest = None
+        self._newest, self._told_of_gap = None, False
+        self._heard_before_us = None if position is None else self.health.heard_us
         if position is None or self._go_live:
             return self._endpoint
         return f"{self._endpoint}?cursor={position}"
+
+    def _skim(self, frame: bytes | str) -> int | None:
+        """Frames that follow each other and do not matter, which nearly all do. Everything else `_read` has to judge;
+        so it does one frame a second, for the cursor and the time.
+        """
+        newest, now_us = self._newest, self.health.last_frame_us or 0
+        if newest is None or self._go_live or now_us >= self._skim_until_us or isinstance(frame, str):
+            self._skim_until_us = now_us + SKIM_US
+            return None
+        seq = glance(frame, self._interest)
+        if seq is None or seq <= newest or (self._position is not None and seq <= self._position):
+            return None
+        self._newest = seq
+        return seq
 
     async def _read(self, frame: bytes | str) -> tuple[int | None, Sequence[Event]]:
         if isinstance(frame, str):
@@ -74,32 +100,50 @@ class Relay(ReconnectingSource):
         if decoded is None:
             return None, ()
         if isinstance(decoded, int):
-            return await self._take(decoded, None)
+            return await self._take(decoded, frame, None)
         if decoded.position is not None:
-            return await self._take(decoded.position, decoded)
+            return await self._take(decoded.position, frame, decoded)
         name, message = decoded.notice or ("", "")
-        return None, (self._gap(name, message),) if name == "OutdatedCursor" else ()
+        if name != "OutdatedCursor":
+            return None, ()
+        self._told_of_gap = True
+        return None, (self._gap(name, message),)
 
-    async def _take(self, seq: int, decoded: RepoFrame | None) -> tuple[int | None, Sequence[Event]]:
+    async def _take(self, seq: int, frame: bytes, decoded: RepoFrame | None) -> tuple[int | None, Sequence[Event]]:
         """The events of a numbered frame, in the right order and proven."""
+        first, now = self._newest is None, self._clock.monotonic()
         if self._newest is not None and seq <= self._newest:
             raise Dropped(f"sequence number {seq} after {self._newest}")  # P162
         self._newest = seq
         gap: tuple[Event, ...] = ()
         if self._go_live:
             self._go_live = False
-            gap = (self._gap("FutureCursor", f"went on from {seq}"),)
+            gap = (replace(self._gap("FutureCursor", f"went on from {seq}"), starts_over=True),)
             self._position = None
         if self._position is not None and seq <= self._position:
             self.health.refused["stale"] += 1
             return None, ()
         events = () if decoded is None else await self._proven(decoded)
-        now = self._clock.monotonic()
-        if not events and now - self._last_seen >= SEEN_SECONDS:
-            events = (SeenEvent(seq),)
-        if events:
+        if first or now - self._last_seen >= SEEN_SECONDS:
             self._last_seen = now
-        return seq, (*gap, *events)
+            gap = gap or self._jump(seq, frame, first=first)
+            events = events or (SeenEvent(seq),)
+        # A frame is done with its last event: a batch that ends between two of them must not move the cursor past it.
+        return seq, (*gap, *(replace(event, position=max(seq - 1, 0)) for event in events[:-1]), *events[-1:])
+
+    def _jump(self, seq: int, frame: bytes, *, first: bool) -> tuple[Event, ...]:
+        """Note the time of an event. A gap if it is the first after a pause that was longer than the upstream's memory,
+        and it does not follow the last one that we heard: not all relays say so (P160).
+        """
+        now_us, before_us = self._clock.now_us(), self._heard_before_us
+        time_us = frame_time_us(frame)
+        if time_us is not None:
+            self.health.heard_us = min(time_us, now_us)
+        if not first or before_us is None or self._told_of_gap or now_us - before_us <= self._window_us:
+            return ()
+        if seq - 1 == self._position or (time_us is not None and time_us - before_us <= JUMP_US):
+            return ()
+        return (self._gap("OutdatedCursor", "the upstream does not say so"),)
 
     def _lost(self, error: Exception) -> None:
         if isinstance(error, ErrorFrame) and error.name == "FutureCursor":
@@ -111,45 +155,17 @@ class Relay(ReconnectingSource):
             self._go_live = self._on_future_cursor == "live"
 
     async def _proven(self, decoded: RepoFrame) -> tuple[Event, ...]:
-        """The frame's events, marked as verified; none when the commit is unusable or its proof fails."""
         if decoded.refused is not None:
             self.health.refused["unusable"] += 1
-            self._log.warning("commit ignored", reason=decoded.refused, seq=decoded.position)
-        records = [event for event in decoded.events if isinstance(event, RecordEvent)]
-        # In a collection with needles, a delete, or an update that holds none, is any stranger's: it costs no identity
-        # look-up and proves nothing.
-        if self._directory is None or not any(
-            event.record is not None or event.collection not in self._interest.needles for event in records
-        ):
-            return decoded.events
-        did = records[0].did
-        try:
-            await self._verify(decoded, did, self._directory)
-        except BadCommit as error:
-            return self._refuse(did, error.step, str(error), decoded.position)
-        except Permanent as error:
-            return self._refuse(did, error.reason, str(error), decoded.position)
-        except Transient as error:
-            self._log.warning("commit passes unverified", did=did, reason=str(error), seq=decoded.position)
-            return decoded.events
-        return tuple(replace(event, verified=True) for event in records)
+            self._log.warning("message ignored", reason=decoded.refused, seq=decoded.position)
+        return decoded.events if self._notary is None else await self._notary.attest(decoded)
 
-    async def _verify(self, decoded: RepoFrame, did: str, directory: Directory) -> None:
-        try:
-            self._check(decoded, (await directory.resolve(did)).signing_key)
-        except BadCommit as error:
-            if error.step != "sig":
-                raise
-            self._check(decoded, (await directory.resolve(did, refresh=True)).signing_key)  # P142: once
 
-    def _check(self, decoded: RepoFrame, key: PublicKey | None) -> None:
-        assert decoded.commit is not None
-        assert decoded.car is not None
-        if key is None:
-            raise BadCommit("sig", "the account has no signing key")
-        verify_commit(decoded.commit, decoded.car, key, now_us=self._clock.now_us())
-
-    def _refuse(self, did: str, step: str, reason: str, seq: int | None) -> tuple[Event, ...]:
-        self.health.refused[step] += 1
-        self._log.warning("commit refused", did=did, reason=reason, seq=seq)
-        return ()
+def frame_time_us(frame: bytes) -> int | None:
+    """What a numbered frame says of its time, in unix microseconds; None when it says nothing that can be read."""
+    split = split_frame(frame)
+    time = None if split is None else split[1].get("time")
+    try:
+        return parse_datetime(time) if isinstance(time, str) else None
+    except ValueError:
+        return None

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import ssl
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 from core.clock import Clock
-from core.errors import RateLimited, Unreachable
+from core.errors import Unreachable
 from core.ports import HttpAnswer
 from firehose.guard import Guard
+from firehose.manners import PATIENCE_SECONDS, Manners, Visit
 
 CONNECT_SECONDS = 5.0
-MAX_RETRY_AFTER_SECONDS = 86_400.0
 
 
 class _Pinned(httpx.AsyncBaseTransport):
@@ -53,8 +50,17 @@ class _Pinned(httpx.AsyncBaseTransport):
 class GuardedHttp:
     """Implements core.ports.SafeHttp on httpx. Close it with `close`."""
 
-    def __init__(self, guard: Guard, *, clock: Clock, user_agent: str, verify: ssl.SSLContext | bool = True) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        clock: Clock,
+        user_agent: str,
+        manners: Manners | None = None,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        self._guard = guard
+        self._manners = manners or Manners(clock)
         self._client = httpx.AsyncClient(
             transport=_Pinned(guard, verify),
             headers={"User-Agent": user_agent, "Accept-Encoding": "identity", "Accept": "*/*"},
@@ -71,13 +77,30 @@ class GuardedHttp:
         max_bytes: int = 512 * 1024,
         timeout_seconds: float = 10.0,
     ) -> HttpAnswer:
-        """See SafeHttp.get. 429, and 503 with Retry-After, are RateLimited; redirects are answers like any other."""
+        """See SafeHttp.get. 429 and 503 are RateLimited, a host without a free turn Crowded; redirects are answers like
+        any other. The time runs from when it is our turn.
+        """
+        origin = self._guard.check(url)
+        async with self._manners.visit(origin, patience_seconds=min(timeout_seconds, PATIENCE_SECONDS)) as visit:
+            return await self._ask(visit, url, params, headers, max_bytes, timeout_seconds)
+
+    async def _ask(
+        self,
+        visit: Visit,
+        url: str,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        max_bytes: int,
+        timeout_seconds: float,
+    ) -> HttpAnswer:
         try:
             timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds))
             request = self._client.build_request("GET", url, params=params, headers=headers, timeout=timeout)
             async with asyncio.timeout(timeout_seconds):
                 response = await self._client.send(request, stream=True)
                 try:
+                    names = {name.lower(): value for name, value in response.headers.items()}
+                    visit.heed(response.status_code, names, url)
                     body = await _read(response, max_bytes)
                 finally:
                     await response.aclose()
@@ -85,10 +108,6 @@ class GuardedHttp:
             raise Unreachable(f"{url[:200]} did not answer within {timeout_seconds:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise Unreachable(f"{url[:200]}: {type(error).__name__} {error}"[:400]) from None
-        names = {name.lower(): value for name, value in response.headers.items()}
-        if response.status_code == 429 or (response.status_code == 503 and "retry-after" in names):
-            pause = retry_after_seconds(names.get("retry-after"), now_us=self._clock.now_us())
-            raise RateLimited(f"{url[:200]} answered {response.status_code}", retry_after_seconds=pause)
         return HttpAnswer(response.status_code, names, body, url)
 
     async def close(self) -> None:
@@ -104,19 +123,3 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise httpx.ReadError(f"more than {max_bytes} bytes")
     return bytes(body)
-
-
-def retry_after_seconds(header: str | None, *, now_us: int) -> float | None:
-    """Seconds that a Retry-After header asks for: a number or a date; None when absent or nonsense."""
-    if not header:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(header)
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            seconds = moment.timestamp() - now_us / 1_000_000
-        except (ValueError, TypeError, OverflowError):  # hostile dates: zones of years, years of zero
-            return None
-    return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)

@@ -1,11 +1,15 @@
-"""One websocket kept open for ever: reconnects with backoff, notices silence, skips poison (P159, P240-P244)."""
+"""One websocket kept open for ever: reconnects with backoff, notices silence, skips poison (P159, P240-P244).
+
+Frames are received without a timer each, which would cost as much as reading them: one task a connection watches the
+clock instead.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -14,9 +18,10 @@ from core.clock import Clock, backoff_seconds
 from core.errors import Misconfigured
 from core.frames import BadFrame, ErrorFrame
 from core.log import Log
-from firehose.events import MAX_FRAME_BYTES, Event, GapEvent
+from firehose.events import MAX_FRAME_BYTES, Event, GapEvent, RecordEvent
 from firehose.guard import is_loopback_host
-from firehose.source import Health
+from firehose.handshake import read_refusal
+from firehose.source import Health, HostHealth
 
 BACKOFF_CAP_SECONDS = 60.0  # P159, like the next
 HEALTHY_SECONDS = 60.0
@@ -24,6 +29,7 @@ CONNECT_SECONDS = 20.0
 STRIKES = 3  # connections that end at the same place on a bad frame before bad frames are skipped (P244)
 LENIENT_FRAME_BYTES = 32_000_000  # a frame over the limit is read and thrown away then
 LENIENT_SKIPS = 100
+_BINARY, _TEXT = aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT  # looked up once: one of them is what every frame is
 
 
 class Dropped(Exception):
@@ -52,8 +58,13 @@ def stream_origin(url: str, *, allow_loopback: bool) -> str:
     return f"{scheme}://{host}" + (f":{port}" if port else "")
 
 
+def purpose_suffix(purpose: str) -> str:
+    """What tells the cursors of two readers of one endpoint apart. The music one keeps the name it always had."""
+    return "" if purpose == "music" else f"#{purpose}"
+
+
 class ReconnectingSource(ABC):
-    """The loop that both wires share. A subclass says where to connect and how to read a frame."""
+    """The loop that all wires share. A subclass says where to connect and how to read a frame."""
 
     def __init__(
         self,
@@ -65,16 +76,25 @@ class ReconnectingSource(ABC):
         frame_timeout_seconds: float | None,
         pong_timeout_seconds: float,
         retry_base_seconds: float,
+        protocols: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.health = Health()
         self._clock = clock
         self._log = log.bind(source=name)
-        self._user_agent = user_agent
+        self._headers = {"User-Agent": user_agent, **(headers or {})}
+        self._protocols = tuple(protocols)
         self._frame_timeout = frame_timeout_seconds
         self._pong_timeout = pong_timeout_seconds
         self._retry_base = retry_base_seconds
         self._position: int | None = None
+        self._was_healthy = False  # the latest connection, once it has ended
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._host_health = HostHealth()
+        self._waiting = False  # for a frame
+        self._heard_at = 0.0  # when anything came, even a pong
+        self._hung_up: str | None = None  # why we close
 
     @abstractmethod
     def _address(self, position: int | None) -> str:
@@ -84,15 +104,23 @@ class ReconnectingSource(ABC):
     async def _read(self, frame: bytes | str) -> tuple[int | None, Sequence[Event]]:
         """Position of a frame and its events. Raises BadFrame, ErrorFrame, Dropped."""
 
+    def _skim(self, frame: bytes | str) -> int | None:
+        """The position of a frame that only moves us forward, where the wire has so many that they must be cheap."""
+        return None
+
     def _lost(self, error: Exception) -> None:  # noqa: B027 - an optional hook
         """Called when a connection has ended."""
+
+    async def committed(self, events: Sequence[Event]) -> None:  # noqa: B027 - an optional hook
+        """See Source.committed."""
 
     async def stream(self, cursor: int | None) -> AsyncIterator[Event]:
         """See Source.stream."""
         self._position = cursor
         strikes = failures = 0
-        headers = {"User-Agent": self._user_agent}
-        async with aiohttp.ClientSession(headers=headers, trust_env=False) as session:
+        async with aiohttp.ClientSession(
+            headers=self._headers, trust_env=False, middlewares=(read_refusal,)
+        ) as session:
             while True:
                 before, started, skipped = self._position, self._clock.monotonic(), 0
                 lenient = strikes >= STRIKES
@@ -108,17 +136,19 @@ class ReconnectingSource(ABC):
                                 skipped += 1
                                 position, events = None, (self._gap("skipped a bad frame", str(error)),)
                             for event in events:
-                                self.health.last_event_us = self._clock.now_us()
+                                if isinstance(event, RecordEvent):
+                                    self.health.last_event_us = self._clock.now_us()
                                 yield event
                             if position is not None and (self._position is None or position > self._position):
                                 self._position = self.health.position = position
                 except (Dropped, ErrorFrame, aiohttp.ClientError, OSError, TimeoutError) as error:
                     progressed = self._position != before
                     strikes = strikes + 1 if isinstance(error, Dropped) and error.poison and not progressed else 0
-                    if self._clock.monotonic() - started >= HEALTHY_SECONDS:
-                        failures = 0
-                    failures += 1
+                    self._was_healthy = self._clock.monotonic() - started >= HEALTHY_SECONDS
+                    failures = 1 if self._was_healthy else failures + 1
                     reason = str(error) or type(error).__name__
+                    self._host_health.failures += 1
+                    self._host_health.last_error = reason
                     self._lost(error)
                 pause = backoff_seconds(failures, self._clock, base=self._retry_base, cap=BACKOFF_CAP_SECONDS)
                 self.health.last_error = reason
@@ -133,50 +163,80 @@ class ReconnectingSource(ABC):
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         address = self._address(self._position)
         self.health.address = address.partition("?")[0]
+        self._host_health = self.health.hosts.setdefault(urlsplit(address).netloc, HostHealth())
         async with asyncio.timeout(CONNECT_SECONDS):
             socket = await session.ws_connect(
                 address,
+                protocols=self._protocols,
                 max_msg_size=LENIENT_FRAME_BYTES if lenient else MAX_FRAME_BYTES,
                 autoping=False,
                 timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
             )
+        self._socket, self._hung_up, self._waiting = socket, None, False
         self.health.connected = True
         self.health.connections += 1
+        self._host_health.connections += 1
         self._log.info("upstream connected", address=self.health.address, position=self._position)
+        attending = asyncio.create_task(self._attend(socket))
         try:
             yield socket
         finally:
-            self.health.connected = False
+            self.health.connected, self._socket = False, None
+            attending.cancel()
+            await asyncio.gather(attending, return_exceptions=True)
             await socket.close()
 
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> bytes | str:
-        """The next frame. Raises Dropped when the stream ends, or is silent for too long even when pinged."""
-        waiting_since, pinged = self._clock.monotonic(), False
+        """The next frame that `_skim` leaves. Raises Dropped when the stream ends, or when `_attend` hung up."""
+        self._waiting = True
+        health, host, now_us = self.health, self._host_health, self._clock.now_us
         while True:
-            try:
-                message = await socket.receive(timeout=self._pong_timeout)
-            except TimeoutError:
-                if pinged:
-                    raise Dropped("no pong") from None
-                pinged = True
-                await socket.ping()
-                continue
+            message = await socket.receive()
+            if message.type is _BINARY or message.type is _TEXT:
+                health.frames += 1
+                host.frames += 1
+                health.last_frame_us = host.last_frame_us = now_us()
+                passed = self._skim(message.data)
+                if passed is not None:
+                    self._position = health.position = passed
+                    continue
+                self._waiting = False
+                return message.data  # type: ignore[no-any-return]
             match message.type:
-                case aiohttp.WSMsgType.BINARY | aiohttp.WSMsgType.TEXT:
-                    self.health.last_frame_us = self._clock.now_us()
-                    return message.data  # type: ignore[no-any-return]
                 case aiohttp.WSMsgType.PING:
+                    self._heard_at = self._clock.monotonic()
                     await socket.pong(message.data)
                 case aiohttp.WSMsgType.PONG:
-                    pinged = False
+                    self._heard_at = self._clock.monotonic()
                 case aiohttp.WSMsgType.ERROR:
                     too_big = socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
                     raise Dropped(f"websocket error: {message.data}", poison=too_big)
                 case _:
-                    raise Dropped(f"closed by the server ({socket.close_code})")
-            silent = self._clock.monotonic() - waiting_since
-            if self._frame_timeout is not None and silent >= self._frame_timeout:
-                raise Dropped(f"no frame for {silent:.0f} s")
+                    raise Dropped(self._hung_up or f"closed by the server ({socket.close_code})")
+
+    async def _attend(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Ping an upstream that says nothing while we wait for it, and hang up when it stays silent."""
+        tick = min(self._pong_timeout, self._frame_timeout or self._pong_timeout) / 4
+        quiet_since, seen = self._clock.monotonic(), self.health.frames
+        pinged_at: float | None = None
+        while self._hung_up is None:
+            await asyncio.sleep(tick)
+            now = self._clock.monotonic()
+            if not self._waiting or self.health.frames != seen:  # a busy reader is not the upstream's silence
+                quiet_since, seen, pinged_at = now, self.health.frames, None
+                continue
+            heard_at = max(quiet_since, self._heard_at)
+            if pinged_at is not None and heard_at >= pinged_at:
+                pinged_at = None
+            if self._frame_timeout is not None and now - quiet_since >= self._frame_timeout:
+                self._hung_up = f"no frame for {now - quiet_since:.0f} s"
+            elif pinged_at is not None and now - pinged_at >= self._pong_timeout:
+                self._hung_up = "no pong"
+            elif pinged_at is None and now - heard_at >= self._pong_timeout:
+                pinged_at = now
+                with suppress(ConnectionError):  # the reader learns of it too
+                    await socket.ping()
+        await socket.close()
 
     def _gap(self, reason: str, detail: str) -> GapEvent:
         self.health.gaps += 1

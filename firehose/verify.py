@@ -1,13 +1,14 @@
-"""Whether a `#commit` message says what its account signed (P140, P142, P143, P146). Pure."""
+"""Whether a commit, and the message that brings it, say what their account signed (P140, P142, P143, P146). Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from core.dagcbor import encode, is_cid
 from core.keys import PublicKey
-from core.types import is_tid, tid_microseconds
+from core.types import Tid, is_tid, tid_microseconds
 from firehose.car import BadCar, Car
 from firehose.events import MAX_OPS
 from firehose.mst import BadTree, Tree, invert
@@ -26,46 +27,66 @@ class BadCommit(ValueError):
         self.step = step
 
 
-def verify_commit(message: Mapping[str, Any], car: Car, key: PublicKey, *, now_us: int | None = None) -> None:
-    """Raises BadCommit unless signature, block hashes, message and tree agree.
+@dataclass(frozen=True, slots=True)
+class SignedCommit:
+    """A commit object that its account signed. `data` is the root of its tree."""
 
-    `message` is the decoded body with CID links as bytes. Without `prevData` (older hosts) the tree cannot be turned
-    back; then each operation is only looked up in the new tree.
-    """
+    rev: Tid
+    data: bytes
+
+
+def read_signed_commit(car: Car, key: PublicKey, *, did: object, now_us: int | None = None) -> SignedCommit:
+    """The archive's root, as a commit of this account under this key. Raises BadCommit."""
     try:
         commit = car.value(car.root)
-        _check_commit(message, car, commit, now_us)
-        _check_signature(commit, key)
-        operations = _operations(message)
-        for _, cid, _ in operations:
-            if cid is not None:
-                car.block(cid)
-        _check_tree(message, car, commit["data"], operations)
     except BadCar as error:
         raise BadCommit("blocks", str(error)) from None
-    except BadTree as error:
-        raise BadCommit("tree", str(error)) from None
-
-
-def _check_commit(message: Mapping[str, Any], car: Car, commit: Any, now_us: int | None) -> None:
     if not isinstance(commit, dict) or commit.get("version") != COMMIT_VERSION or not is_cid(commit.get("data")):
         raise BadCommit("shape", "the root is not a commit of version 3")
-    if message.get("commit") != car.root:
-        raise BadCommit("cid", "the message names another commit")
-    if message.get("repo") != commit.get("did"):
-        raise BadCommit("repo", "the message names another repository")
+    if commit.get("did") != did:
+        raise BadCommit("repo", "the commit is of another repository")
     rev = commit.get("rev")
-    if message.get("rev") != rev or not isinstance(rev, str) or not is_tid(rev):
-        raise BadCommit("rev", "the message names another revision, or it is not a TID")
+    if not isinstance(rev, str) or not is_tid(rev):
+        raise BadCommit("rev", "the revision is not a TID")
     if now_us is not None and tid_microseconds(rev) > now_us + FUTURE_TOLERANCE_US:
         raise BadCommit("rev", "the revision lies in the future")
-
-
-def _check_signature(commit: Mapping[str, Any], key: PublicKey) -> None:
     sig = commit.get("sig")
     unsigned = {name: value for name, value in commit.items() if name != "sig"}
     if not isinstance(sig, bytes) or not key.verify(encode(unsigned), sig):
         raise BadCommit("sig", "the signature is not by the account's key")
+    return SignedCommit(Tid(rev), commit["data"])
+
+
+def verify_commit(message: Mapping[str, Any], car: Car, key: PublicKey, *, now_us: int | None = None) -> SignedCommit:
+    """The commit of a `#commit` message. Raises BadCommit unless signature, block hashes, message and tree agree.
+
+    `message` is the decoded body with CID links as bytes. Without `prevData` (older hosts) the tree cannot be turned
+    back; then each operation is only looked up in the new tree.
+    """
+    if message.get("commit") != car.root:
+        raise BadCommit("cid", "the message names another commit")
+    commit = read_signed_commit(car, key, did=message.get("repo"), now_us=now_us)
+    if message.get("rev") != commit.rev:
+        raise BadCommit("rev", "the message names another revision")
+    operations = _operations(message)
+    try:
+        for _, cid, _ in operations:
+            if cid is not None:
+                car.block(cid)
+        _check_tree(message, car, commit.data, operations)
+    except BadCar as error:
+        raise BadCommit("blocks", str(error)) from None
+    except BadTree as error:
+        raise BadCommit("tree", str(error)) from None
+    return commit
+
+
+def verify_sync(message: Mapping[str, Any], car: Car, key: PublicKey, *, now_us: int) -> SignedCommit:
+    """The commit that a `#sync` message sets its repository to (P136). Raises BadCommit."""
+    commit = read_signed_commit(car, key, did=message.get("did"), now_us=now_us)
+    if message.get("rev") != commit.rev:
+        raise BadCommit("rev", "the message names another revision")
+    return commit
 
 
 def _operations(message: Mapping[str, Any]) -> list[Operation]:

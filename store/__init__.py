@@ -8,7 +8,24 @@ that was published; at most one generation serves; a cursor never gets ahead of 
 writes.
 """
 
-from store import analyses, cursors, generations, jobs, labels, links, sequence, tracks
+from store import (
+    analyses,
+    backfills,
+    cursors,
+    generations,
+    jobs,
+    labels,
+    links,
+    pages,
+    posters,
+    questions,
+    repos,
+    sequence,
+    signals,
+    tracks,
+    unmapped,
+    wishes,
+)
 from store.bell import Bell
 from store.engine import Reader, Tx
 from store.store import Store
@@ -19,11 +36,19 @@ __all__ = [
     "Store",
     "Tx",
     "analyses",
+    "backfills",
     "cursors",
     "generations",
     "jobs",
     "labels",
     "links",
+    "pages",
+    "posters",
+    "questions",
+    "repos",
     "sequence",
+    "signals",
     "tracks",
+    "unmapped",
+    "wishes",
 ]

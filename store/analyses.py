@@ -88,6 +88,11 @@ async def drop_vectors(tx: Tx, track_id: int, generation: str | None = None) -> 
     await _log_vectors(tx, track_id, dict.fromkeys(gone))
 
 
+async def forget_unused(tx: Tx, audio_key: str) -> None:
+    """Drop all analyses of an audio that no track names any more."""
+    await tx.run("analyses.forget_unused", audio_key=audio_key)
+
+
 async def vector_log(r: Reader, generation: str, *, after_seq: int, limit: int) -> list[VectorRow]:
     """The changes of a generation after a number, in order, at most `limit`."""
     rows = await r.rows("analyses.vector_log", generation=generation, after_seq=after_seq, limit=limit)

@@ -34,3 +34,8 @@ async def advance(tx: Tx, source: str, value: int, *, now_us: int) -> None:
         raise ValueError(f"a cursor is never negative: {value}")
     await get(tx, source)
     await tx.run("cursors.advance", source=source, value=value, wall_us=now_us)
+
+
+async def forget(tx: Tx, source: str) -> None:
+    """The source gives its positions anew: the next one may be smaller."""
+    await tx.run("cursors.forget", source=source)

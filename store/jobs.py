@@ -69,6 +69,12 @@ async def release(tx: Tx, lease: Lease, *, now_us: int) -> bool:
     return await _fenced(tx, "jobs.release", lease, now_us=now_us)
 
 
+async def hasten(tx: Tx, did: str, *, reason: str, now_us: int) -> None:
+    """Make the jobs of an account that wait for this reason ready at once: it is over. Rings "job"."""
+    await tx.run("jobs.hasten", first=f"at://{did}/", last=f"at://{did}0", reason=reason, now_us=now_us)
+    tx.ring("job")
+
+
 async def reclaim(tx: Tx, *, now_us: int) -> None:
     """Give back every lease at the start of the only process: whoever held one is gone. Attempts stay counted."""
     await tx.run("jobs.reclaim", now_us=now_us)

@@ -39,7 +39,8 @@ async def put_verdict(
 ) -> None:
     """What ought to be live on a subject from now on, and the analysis that says so, if one does.
 
-    The stored verdict again, even on other grounds, is no news. Rings "verdict".
+    The stored verdict again, even on other grounds, is no news. Rings "verdict", and "link" when the subject
+    may not be in feeds any more.
     """
     stored = await get_verdict(tx, uri)
     if stored is not None and stored.verdict == verdict:
@@ -60,6 +61,8 @@ async def put_verdict(
         now_us=now_us,
     )
     tx.ring("verdict")
+    if stored is not None and stored.verdict.rankable and not verdict.rankable:
+        tx.ring("link")  # a page may be showing it
 
 
 async def get_verdict(r: Reader, uri: str) -> StoredVerdict | None:

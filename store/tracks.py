@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from core.link import Link
 from core.types import Account, AtUri, BlobRef, Cid, Did, Tid, Track, TrackState, Visibility
 from store import jobs, sequence
 from store.engine import Reader, Row, Tx
-from store.links import link_of_row
+from store.links import of_all_tracks
 
 # Self-labels that keep a track out of every feed (POSTS.md section 3 names the same ones for posts).
 ADULT_LABELS = frozenset({"porn", "sexual", "nudity", "graphic-media"})
@@ -51,14 +52,13 @@ class RankableTrack:
 
 
 async def put(tx: Tx, track: Track, *, state: TrackState, reason: str | None, now_us: int) -> bool:
-    """Store a version of a record. False, and nothing changed, unless its `rev` is newer than the stored one.
+    """Store a version of a record. False, and nothing changed, unless its `rev` is newer than the stored one, or it is
+    proven and the stored one of that `rev` is another and is not: whoever told of that one was behind, or lied.
 
     A creation time later than our first sight of the record is a mistake or a trick, and becomes that first sight.
     What the publishing app said of visibility is forgotten: it said it of the older version.
     """
     known = await tx.row("tracks.known", uri=str(track.uri))
-    if known is not None and track.rev <= known[1]:
-        return False
     track_id, first_seen_us = (known[0], known[2]) if known else (await sequence.take(tx, "track", 1), now_us)
     stored = await tx.value(
         "tracks.put",
@@ -80,6 +80,8 @@ async def put(tx: Tx, track: Track, *, state: TrackState, reason: str | None, no
         gated=int(track.gated),
         adult=int(not ADULT_LABELS.isdisjoint(track.self_labels)),
         credits=orjson.dumps(track.credits).decode(),
+        verified=int(track.verified),
+        feeds_min_seconds=track.feeds_min_seconds,
         record=_record_text(track),
     )
     return stored is not None
@@ -101,6 +103,25 @@ async def withdraw(tx: Tx, uri: str, rev: str, *, now_us: int) -> bool:
     return True
 
 
+async def blank(tx: Tx, did: str, *, reason: str, now_us: int) -> None:
+    """Refuse all tracks of an account and keep nothing of their records but `uri` and `rev`; tombstones stay.
+
+    The caller ends jobs, retracts and drops vectors. A walk through the repository finds the records anew: no version
+    counts as known any more.
+    """
+    await tx.run("tracks.blank", did=did, reason=reason, now_us=now_us)
+
+
+async def unpin(tx: Tx, uri: str) -> None:
+    """Let any later version replace a tombstone, whatever its `rev`: its account went, and may come back as it was."""
+    await tx.run("tracks.unpin", uri=uri)
+
+
+async def verify(tx: Tx, uri: str, cid: str) -> bool:
+    """This version was found in its account's signed tree. False when the track is another version by now."""
+    return await tx.value("tracks.verify", uri=uri, cid=cid) is not None
+
+
 async def get(r: Reader, uri: str) -> StoredTrack | None:
     """The track, withdrawn or not; None if never seen."""
     row = await r.row("tracks.get", uri=uri)
@@ -117,23 +138,38 @@ async def set_visibility(tx: Tx, uri: str, visibility: Visibility, *, page_url: 
     await tx.run("tracks.set_visibility", uri=uri, visibility=visibility.value, page_url=page_url, now_us=now_us)
 
 
-async def asked_before(r: Reader, *, before_us: int, limit: int) -> list[tuple[str, str]]:
-    """(uri, cid) of tracks whose app was last asked for their visibility before that time, the longest ago first."""
-    return [(uri, cid) for uri, cid in await r.rows("tracks.asked_before", before_us=before_us, limit=limit)]
+async def to_ask_again(r: Reader, *, before_us: int, now_us: int, limit: int) -> list[tuple[str, str]]:
+    """(uri, cid) of tracks whose app was last asked for their visibility before that time, the longest ago first; and
+    of hidden ones that have waited since then as long as we knew them at that time.
+    """
+    rows = await r.rows("tracks.to_ask_again", before_us=before_us, now_us=now_us, limit=limit)
+    return [(uri, cid) for uri, cid in rows]
 
 
-async def put_account(tx: Tx, account: Account, *, now_us: int) -> bool:
+async def put_account(tx: Tx, account: Account, *, now_us: int, said_us: int | None = None) -> bool:
     """Keep what an account's host says. True if it became active or inactive; unknown accounts count as active.
 
-    An active account that was never otherwise gets no row: the firehose names strangers all day.
+    `said_us`: when, if a stream tells. An active account that was never otherwise gets no row: the firehose names
+    strangers all day.
     """
-    row = await tx.row("tracks.account", did=account.did)
-    was_active, status = (True, None) if row is None else (bool(row[0]), row[1])
-    if (account.active, account.status) == (was_active, status):
+    known = await get_account(tx, account.did)
+    if account == known:
         return False
     parameters = {"did": account.did, "active": int(account.active), "status": account.status}
-    await tx.run("tracks.put_account", **parameters, now_us=now_us)
-    return account.active != was_active
+    await tx.run("tracks.put_account", **parameters, said_us=said_us, now_us=now_us)
+    return account.active != known.active
+
+
+async def account_said_us(r: Reader, did: str) -> int | None:
+    """The newest time that a stream gave for a change of the account; None when none did."""
+    found: int | None = await r.value("tracks.account_said_us", did=did)
+    return found
+
+
+async def get_account(r: Reader, did: str) -> Account:
+    """What an account's host last said; unknown accounts count as active."""
+    row = await r.row("tracks.account", did=did)
+    return Account(Did(did), True) if row is None else Account(Did(did), bool(row[0]), row[1])
 
 
 async def of_account(r: Reader, did: str) -> list[StoredTrack]:
@@ -147,15 +183,23 @@ async def of_audio(r: Reader, audio_key: str) -> list[StoredTrack]:
 
 
 async def rankable(r: Reader) -> list[RankableTrack]:
-    """Everything that feeds may show, with links: two statements however many tracks there are.
+    """Everything that feeds may show, with the posts that may stand for it: two statements however many tracks.
 
     Judged and found to be music; visible (the publishing app said public, or none has to be asked); not gated; no adult
-    self-label; its account active. Links of inactive authors are left out.
+    self-label; not shorter than its collection asks; its account active and willing to be in feeds. Links of authors
+    who are inactive or unwilling are left out.
     """
-    links: defaultdict[int, list[Link]] = defaultdict(list)
-    for track_id, *row in await r.rows("links.of_all_tracks"):
-        links[track_id].append(link_of_row(tuple(row)))
-    return [_rankable_track(row, tuple(links.get(row[0], ()))) for row in await r.rows("tracks.rankable")]
+    links = await of_all_tracks(r)
+    return await asyncio.to_thread(_rankable_tracks, await r.rows("tracks.rankable"), links)
+
+
+def _rankable_tracks(rows: Sequence[Row], links: Mapping[int, Sequence[Link]]) -> list[RankableTrack]:
+    found = []
+    for *row, min_seconds in rows:
+        track = _rankable_track(tuple(row), tuple(links.get(row[0], ())))
+        if min_seconds is None or (track.duration_seconds or 0.0) >= min_seconds:
+            found.append(track)
+    return found
 
 
 async def count_by_state(r: Reader) -> dict[str, int]:
@@ -175,6 +219,8 @@ def _record_text(track: Track) -> str:
         "self_labels": track.self_labels,
         "author_tags": track.author_tags,
         "role": track.role,
+        "hold_until_us": track.hold_until_us,
+        "post_refs": track.post_refs,
         "extra": track.extra,
     }
     return orjson.dumps(fields, default=bytes.hex).decode()
@@ -199,6 +245,8 @@ def _stored_track(row: Row) -> StoredTrack:
         explicit,
         gated,
         credits_text,
+        verified,
+        feeds_min_seconds,
         record_text,
         account_active,
     ) = row
@@ -223,6 +271,10 @@ def _stored_track(row: Row) -> StoredTrack:
         gated=bool(gated),
         visibility_check=visibility_check,
         role=record.get("role", "track"),
+        feeds_min_seconds=feeds_min_seconds,
+        hold_until_us=record.get("hold_until_us"),
+        post_refs=tuple(record.get("post_refs", ())),
+        verified=bool(verified),
         extra=record.get("extra", {}),
     )
     return StoredTrack(

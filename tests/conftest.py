@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # The tests hold in one process what Earmark never does: onnxruntime imported after usearch crashes the interpreter, so
@@ -21,6 +22,10 @@ from models.pack import Consent, pack_folder
 from models.pull import pull
 
 assert onnxruntime
+
+# A busy machine may take its time for one example.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

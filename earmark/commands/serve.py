@@ -20,7 +20,7 @@ def command(config_path: Path | None) -> None:
 
     \b
     Without [labeler] did and key_file it is read-only: it analyses, serves scores and previews, and
-    publishes nothing. State lives in `home`; after a restart it goes on where it stopped.
+    publishes nothing. State lives in the data folder (storage.folder); after a restart it goes on where it stopped.
     Started with other model packs, it hears all tracks again in the background and then switches
     (earmark reanalyse shows how far).
     SIGTERM or Ctrl-C stops it within ten seconds.

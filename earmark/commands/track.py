@@ -30,7 +30,7 @@ from store import Store
 def command(config_path: Path | None, uri: str, as_json: bool) -> None:
     """Show where the record URI (at://did/collection/rkey) is, what was decided and why.
 
-    Reads the store of `home`, also while the service runs. Exit code 1 if the record was never seen.
+    Reads the database, also while the service runs. Exit code 1 if the record was never seen.
     """
     try:
         AtUri.parse(uri)
@@ -68,6 +68,8 @@ def _print(report: dict[str, Any]) -> None:
     if verdict and verdict["labels"]:
         published = " (published)" if verdict["published"] else " (not published yet; without an identity it never is)"
     table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")  # addresses are copied from here
     for name, value in (
         ("track", report["title"] or "(not shown: not known to be public)"),
         ("state", report["state"] + (f": {report['reason']}" if report["reason"] else "")),

@@ -6,6 +6,7 @@ Readers pull from the log at their own position, so a slow one costs nothing unt
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +20,14 @@ from core.xrpc import message_frame
 
 @dataclass(frozen=True, slots=True)
 class JetstreamEvent:
-    """One line of the Jetstream wire. `collection` is None for account and identity events (P168)."""
+    """One event of the Jetstream, as each of its wires writes it. `collection` is None for all but commits (P168)."""
 
+    seq: int
     time_us: int
+    kind: str
     collection: str | None
-    text: str
+    v1: str | None  # None: it is not told there
+    v2: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +49,17 @@ class EventLog:
         self._events: list[Event | None] = []  # None: purged
         self._forgotten = 0
         self._seq = 0
+        self._jetstream_seq = 0
         self._time_us = 0
         self._grown = asyncio.Event()
 
     @property
     def newest_seq(self) -> int:
         return self._seq
+
+    @property
+    def newest_jetstream_seq(self) -> int:
+        return self._jetstream_seq
 
     @property
     def start(self) -> int:
@@ -68,13 +77,7 @@ class EventLog:
         """Append a message of this kind ("#commit"); `jetstream` holds (kind, content) pairs. Returns its `seq`."""
         self._seq += 1
         time = format_datetime(self._clock.now_us())
-        events = []
-        for name, content in jetstream:
-            self._time_us = max(self._clock.now_us(), self._time_us + 1)
-            origin = {} if name == "commit" else {"did": did, "seq": self._seq, "time": time}
-            line = {"did": did, "time_us": self._time_us, "kind": name, name: content | origin}
-            text = orjson.dumps(line).decode("utf-8")
-            events.append(JetstreamEvent(self._time_us, content.get("collection"), text))
+        events = [self._tell(did, name, content, time) for name, content in jetstream]
         frame = message_frame(kind, {**body, "seq": self._seq, "time": time})
         self._append(Event(self._seq, did, frame, tuple(events)))
         return self._seq
@@ -98,6 +101,23 @@ class EventLog:
         while self.end <= position:
             await self._grown.wait()
 
+    def _tell(self, did: Did, kind: str, content: dict[str, Any], time: str) -> JetstreamEvent:
+        self._time_us = max(self._clock.now_us(), self._time_us + 1)
+        self._jetstream_seq += 1
+        moment = f"{format_datetime(self._time_us)[:-4]}{self._time_us % 1_000_000:06d}Z"
+        envelope = {"seq": self._jetstream_seq, "did": did, "time": moment, "witnessedAt": moment}
+        wrapped = content if kind == "commit" else {kind: {"did": did, "seq": self._seq, "time": time, **content}}
+        payload = {"$type": f"network.bsky.jetstream.subscribeEvents#{kind}", **envelope, **wrapped}
+        v1 = {"did": did, "time_us": self._time_us, "kind": kind, **({kind: content} if kind == "commit" else wrapped)}
+        return JetstreamEvent(
+            self._jetstream_seq,
+            self._time_us,
+            kind,
+            content.get("collection"),
+            None if kind == "sync" else orjson.dumps(v1, default=_as_json).decode("utf-8"),
+            orjson.dumps({"$type": "message", "payload": payload}, default=_as_json).decode("utf-8"),
+        )
+
     def _append(self, event: Event) -> None:
         self._events.append(event)
         if len(self._events) > 2 * self._limit:
@@ -105,3 +125,10 @@ class EventLog:
             self._forgotten += self._limit
         self._grown.set()
         self._grown = asyncio.Event()
+
+
+def _as_json(value: object) -> dict[str, str]:
+    """Bytes as the JSON of the data model has them."""
+    if not isinstance(value, bytes):
+        raise TypeError(type(value).__name__)
+    return {"$bytes": base64.b64encode(value).rstrip(b"=").decode()}

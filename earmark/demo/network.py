@@ -34,9 +34,15 @@ class Network:
     """Start it, write to it with the methods below (all from the event loop that serves it), stop it."""
 
     def __init__(
-        self, *, host: str = "127.0.0.1", port: int = 0, seed: str = "earmark demo", clock: Clock | None = None
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        seed: str = "earmark demo",
+        clock: Clock | None = None,
+        zstd_dictionary: bytes | None = None,
     ) -> None:
-        """`port` 0 takes a free one; the same `seed` gives accounts the same DIDs. Raises Misconfigured."""
+        """`port` 0: a free one; the same `seed`: the same DIDs; Jetstreams compress with the dictionary."""
         if not ipaddress.ip_address(host).is_loopback:
             raise Misconfigured("demo.host", f"the test network listens on loopback only, not on {host}")
         self._host, self._port, self._seed = host, port, seed
@@ -44,7 +50,7 @@ class Network:
         self._tids = TidClock(self._clock)
         self._world = World()
         self._log = EventLog(self._clock)
-        self._streams = Streams(self._log)
+        self._streams = Streams(self._log, zstd_dictionary)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -54,7 +60,8 @@ class Network:
         app.add_routes(
             [
                 web.get("/xrpc/com.atproto.sync.subscribeRepos", self._streams.subscribe_repos),
-                web.get("/subscribe", self._streams.jetstream),
+                web.get("/subscribe", self._streams.jetstream_v1),
+                web.get("/xrpc/network.bsky.jetstream.subscribeEvents", self._streams.jetstream_v2),
                 *answers.routes(),
             ]
         )
@@ -239,4 +246,5 @@ class Network:
     def _tell_sync(self, account: DemoAccount) -> None:
         head = account.repo.head
         car = write_car(head.cid, {head.cid: head.block})
-        self._log.add("#sync", account.did, {"did": account.did, "rev": head.rev, "blocks": car})
+        state = {"rev": head.rev, "blocks": car}
+        self._log.add("#sync", account.did, {"did": account.did, **state}, [("sync", state)])

@@ -28,6 +28,7 @@ urls = [{stream}]
 begin = "oldest"             # the music was published before you came
 
 [network]
+relay_url = {network}
 plc_url = {network}
 plyr_url = {visibility}
 

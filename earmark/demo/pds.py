@@ -36,9 +36,12 @@ class Answers:
         """Everything but the streams."""
         methods: dict[str, Handler] = {
             "com.atproto.sync.getBlob": self.get_blob,
+            "com.atproto.sync.getLatestCommit": self.get_latest_commit,
             "com.atproto.sync.getRecord": self.prove_record,
             "com.atproto.sync.getRepo": self.get_repo,
             "com.atproto.sync.getRepoStatus": self.get_repo_status,
+            "com.atproto.sync.listReposByCollection": self.list_repos_by_collection,
+            "com.atproto.repo.describeRepo": self.describe_repo,
             "com.atproto.repo.getRecord": self.get_record,
             "com.atproto.repo.listRecords": self.list_records,
             "com.atproto.identity.resolveHandle": self.resolve_handle,
@@ -57,7 +60,9 @@ class Answers:
         method = request.path.startswith("/xrpc/")
         try:
             if method and self._world.switches.pds_down:
-                raise XrpcError("NotAvailable", "the PDS is down", status=503)
+                raise XrpcError("NotAvailable", "the PDS is down", status=502)
+            if method:
+                await asyncio.sleep(self._world.switches.pds_delay_seconds)
             return await handler(request)
         except XrpcError as error:
             return _json({"error": error.name, "message": error.message}, status=error.status)
@@ -70,7 +75,7 @@ class Answers:
         """The directory (P205): 404 for who is not here."""
         did = request.match_info["did"]
         if self._world.switches.directory_down:
-            return _json({"message": "the directory is down"}, status=503)
+            return _json({"message": "the directory is down"}, status=502)
         account = self._world.accounts.get(Did(did))
         if account is None:
             return _json({"message": f"DID not registered: {did}"}, status=404)
@@ -79,7 +84,7 @@ class Answers:
     async def plyr_track(self, request: web.Request) -> web.Response:
         """Whether the artist wants a track to be found, as plyr answers it (LEXICONS 3.3)."""
         if self._world.switches.visibility_down:
-            return _json({"detail": "not now"}, status=503)
+            return _json({"detail": "not now"}, status=502)
         uri = request.query.get("uri", "")
         known = self._world.find_track(uri)
         if known is None:
@@ -128,6 +133,10 @@ class Answers:
             return web.Response(body=source, headers=headers)
         return await _send_file(request, source, headers)
 
+    async def get_latest_commit(self, request: web.Request) -> web.Response:
+        head = self._active(decode_params((_DID,), request.query.items())["did"]).repo.head
+        return _json({"cid": cid_text(head.cid), "rev": head.rev})
+
     async def prove_record(self, request: web.Request) -> web.Response:
         query = decode_params((_DID, _COLLECTION, _RKEY), request.query.items())
         account = self._active(query["did"])
@@ -144,6 +153,25 @@ class Answers:
         elif account.status:
             answer["status"] = account.status
         return _json(answer)
+
+    async def list_repos_by_collection(self, request: web.Request) -> web.Response:
+        """As a relay answers it (P175): DIDs only, in order."""
+        limit = Param("limit", "integer", default=500, minimum=1, maximum=2000)
+        query = decode_params((_COLLECTION, limit, Param("cursor")), request.query.items())
+        having = sorted(
+            account.did
+            for account in self._world.accounts.values()
+            if account.active and query["collection"] in _collections(account) and account.did > (query["cursor"] or "")
+        )
+        page = having[: query["limit"]]
+        more = {"cursor": page[-1]} if len(page) < len(having) else {}
+        return _json({"repos": [{"did": did} for did in page], **more})
+
+    async def describe_repo(self, request: web.Request) -> web.Response:
+        account = self._active(decode_params((_REPO,), request.query.items())["repo"])
+        known: dict[str, Any] = {"did": account.did, "handle": account.handle, "handleIsCorrect": True}
+        known["didDoc"] = account.to_document(self._world.url)
+        return _json(known | {"collections": sorted(_collections(account))})
 
     async def get_record(self, request: web.Request) -> web.Response:
         query = decode_params((_REPO, _COLLECTION, _RKEY, Param("cid")), request.query.items())
@@ -191,6 +219,10 @@ class Answers:
         if not account.active:
             raise XrpcError(_INACTIVE.get(account.status or "", "RepoNotFound"), f"Repo is not available: {name}")
         return account
+
+
+def _collections(account: DemoAccount) -> set[str]:
+    return {path.partition("/")[0] for path in account.repo.records}
 
 
 def _listed(account: DemoAccount, path: str, record: StoredRecord) -> Mapping[str, Any]:

@@ -64,7 +64,7 @@ def demo_settings(base: Settings, network: Network, labeler: Labeler, *, folder:
             begin="oldest",
             posts=True,
         ),
-        "network": change("network", plc_url=network.url, plyr_url=network.visibility_url),
+        "network": change("network", relay_url=network.url, plc_url=network.url, plyr_url=network.visibility_url),
         "labeler": change(
             "labeler",
             did=labeler.account.did,

@@ -1,36 +1,24 @@
-"""The two live streams of the network: `subscribeRepos` and a stand-in for Jetstream v1."""
+"""The live streams of the network: `subscribeRepos`, and the stand-ins for Jetstream."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from core.errors import XrpcError
-from core.types import parse_did, parse_nsid
 from core.xrpc import Param, decode_params, error_frame, message_frame
-from earmark.demo.log import EventLog, JetstreamEvent
+from earmark.demo.jetstream import Feed, Jetstreams
+from earmark.demo.log import EventLog
 
 _CURSOR = Param("cursor", "integer", minimum=0)
-_WANTED = (
-    Param("wantedCollections", array=True),
-    Param("wantedDids", array=True),
-    Param("cursor", "integer"),
-    Param("compress", "boolean"),
-    Param("requireHello", "boolean"),
-)
-_NSID_PREFIX = re.compile(r"^[a-zA-Z0-9.-]+\.\*$")
-Feed = Callable[[web.WebSocketResponse], Coroutine[Any, Any, None]]
 
 
 class Streams:
-    """Serves both streams from one log and knows who is listening."""
+    """Serves all streams from one log and knows who is listening."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog, zstd_dictionary: bytes | None = None) -> None:
         self._log = log
+        self._jetstreams = Jetstreams(log, zstd_dictionary)
         self._sockets: set[web.WebSocketResponse] = set()
 
     @property
@@ -74,38 +62,19 @@ class Streams:
 
         return await self._serve(request, feed)
 
-    async def jetstream(self, request: web.Request) -> web.WebSocketResponse:
-        """`/subscribe` of Jetstream v1 (P166-P168): a cursor is inclusive unix microseconds, a future one is live."""
-        query = decode_params(_WANTED, request.query.items())
-        if query["compress"] or query["requireHello"]:
-            raise XrpcError("InvalidRequest", "this test network offers neither compress nor requireHello")
-        collections, dids = _check_wanted(query["wantedCollections"], query["wantedDids"])
-        cursor: int | None = query["cursor"]
+    async def jetstream_v1(self, request: web.Request) -> web.WebSocketResponse:
+        """`/subscribe`."""
+        return await self._serve(request, self._jetstreams.v1(request))
 
-        def wants(did: str | None, event: JetstreamEvent) -> bool:
-            if dids and did not in dids:
-                return False
-            if event.collection is None or not collections:
-                return True
-            return any(_covers(wanted, event.collection) for wanted in collections)
+    async def jetstream_v2(self, request: web.Request) -> web.WebSocketResponse:
+        """`network.bsky.jetstream.subscribeEvents`."""
+        return await self._serve(request, self._jetstreams.v2(request), protocols=("xrpc.v1.json",))
 
-        async def feed(socket: web.WebSocketResponse) -> None:
-            log = self._log
-            position = log.end if cursor is None else log.start
-            while True:
-                await log.wait_beyond(position)
-                position = max(position, log.start)  # v1 drops what a slow reader missed, silently
-                event = log.at(position)
-                position += 1
-                for line in event.jetstream if event is not None else ():
-                    if (cursor is None or line.time_us >= cursor) and event and wants(event.did, line):
-                        await socket.send_str(line.text)
-
-        return await self._serve(request, feed)
-
-    async def _serve(self, request: web.Request, feed: Feed) -> web.WebSocketResponse:
+    async def _serve(
+        self, request: web.Request, feed: Feed, *, protocols: tuple[str, ...] = ()
+    ) -> web.WebSocketResponse:
         """Run a feed until it ends or the other side goes away."""
-        socket = web.WebSocketResponse(heartbeat=30.0, max_msg_size=64 * 1024)
+        socket = web.WebSocketResponse(heartbeat=30.0, max_msg_size=64 * 1024, protocols=protocols)
         await socket.prepare(request)
         self._sockets.add(socket)
         sending = asyncio.ensure_future(feed(socket))
@@ -136,20 +105,3 @@ def _oldest_seq(log: EventLog) -> int:
         if event is not None and event.seq is not None:
             return event.seq
     return log.newest_seq + 1
-
-
-def _check_wanted(collections: list[str], dids: list[str]) -> tuple[list[str], frozenset[str]]:
-    """The filters if they are well formed (P166). Raises XrpcError."""
-    if len(collections) > 100 or len(dids) > 10_000:
-        raise XrpcError("InvalidRequest", "too many wantedCollections or wantedDids")
-    try:
-        for wanted in collections:
-            if not _NSID_PREFIX.match(wanted):
-                parse_nsid(wanted)
-        return collections, frozenset(parse_did(did) for did in dids)
-    except ValueError as error:
-        raise XrpcError("InvalidRequest", str(error)) from None
-
-
-def _covers(wanted: str, collection: str) -> bool:
-    return collection.startswith(wanted[:-1]) if wanted.endswith(".*") else collection == wanted

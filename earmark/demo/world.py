@@ -16,9 +16,10 @@ TRACK_COLLECTION = "fm.plyr.track"
 class Switches:
     """Ways in which a test makes the network nasty."""
 
-    pds_down: bool = False  # every method answers 503
+    pds_down: bool = False  # every method answers 502, as the proxy before it does
     directory_down: bool = False
     visibility_down: bool = False
+    pds_delay_seconds: float = 0.0  # every method takes so long
     blob_delay_seconds: float = 0.0
 
 

@@ -16,6 +16,10 @@ WHERE n.audio_key = :audio_key
 ORDER BY CASE WHEN g.state = 'serving' THEN 0 ELSE 1 END, n.created_us DESC, n.generation
 LIMIT 1;
 
+-- name: forget_unused(audio_key)!
+DELETE FROM analysis WHERE audio_key = :audio_key
+    AND NOT EXISTS (SELECT 1 FROM track AS t WHERE t.audio_key = :audio_key);
+
 -- name: note_crash(audio_key, now_us)$
 INSERT INTO crash (audio_key, crashes, updated_us) VALUES (:audio_key, 1, :now_us)
 ON CONFLICT (audio_key) DO UPDATE SET crashes = crash.crashes + 1, updated_us = excluded.updated_us

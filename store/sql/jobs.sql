@@ -55,6 +55,11 @@ UPDATE job SET state = 'ready', attempt = attempt - 1, worker = NULL, due_us = :
 WHERE job_id = :job_id AND state = 'leased' AND worker = :worker AND attempt = :attempt
 RETURNING job_id;
 
+-- name: hasten(first, last, reason, now_us)!
+-- The jobs of all records of an account are a range of addresses.
+UPDATE job SET due_us = :now_us, updated_us = :now_us
+WHERE uri >= :first AND uri < :last AND state = 'ready' AND reason = :reason AND due_us > :now_us;
+
 -- name: reclaim(now_us)!
 -- Every lease is given back: whoever held it is gone. For a store that only one process works on.
 UPDATE job SET state = 'ready', worker = NULL, due_us = :now_us, updated_us = :now_us

@@ -131,3 +131,28 @@ def test_a_wrong_list_in_the_environment_names_its_key(
     with pytest.raises(Misconfigured) as error:
         Settings.load()
     assert error.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("network", "relay_url", "relay"),
+        ("network", "relay_url", "http://relay.example"),
+        ("network", "plc_url", ""),
+        ("network", "plc_url", "https://"),
+        ("network", "plyr_url", "https://plyr.example:x"),
+        ("linking", "constellation_url", "wss://links.example"),
+        ("linking", "page_hosts", ["http://music.example/a"]),
+        ("backfill", "dids", ["alice.example"]),
+        ("service", "public_url", "music.example"),
+        ("service", "contact", "me\r\nX-Trick: yes"),
+    ],
+)
+def test_an_address_that_cannot_be_called_stops_the_start(section: str, key: str, value: object) -> None:
+    with pytest.raises(Misconfigured, match=rf"{section}\.{key}"):
+        Settings.load(None, **{section: {key: value}})
+
+
+def test_addresses_are_used_without_their_last_slash() -> None:
+    settings = Settings.load(None, network={"relay_url": "http://localhost:2470/", "plyr_url": "https://plyr.example/"})
+    assert (settings.network.relay_url, settings.network.plyr_url) == ("http://localhost:2470", "https://plyr.example")

@@ -14,7 +14,17 @@ import numpy as np
 import pytest
 
 from core.analysis import DIMENSIONS, Analysis, Space, Tag, Vector, Verdict, VerdictStatus, generation_of
-from core.errors import BlobGone, ChildCrashed, Deadline, Misconfigured, StoreBusy, Unanswered, Undecodable, Unreachable
+from core.errors import (
+    AccountAway,
+    BlobGone,
+    ChildCrashed,
+    Deadline,
+    Misconfigured,
+    StoreBusy,
+    Unanswered,
+    Undecodable,
+    Unreachable,
+)
 from core.job import JobState
 from core.log import Log
 from core.metrics import Metrics
@@ -120,6 +130,17 @@ class App:
         return VisibilityAnswer(Visibility.HIDDEN if str(track.uri) in self.hidden else Visibility.PUBLIC)
 
 
+class Trusting:
+    """Vouches for every track of an account that is there: what it takes otherwise is tested elsewhere."""
+
+    async def vouch(self, stored: StoredTrack) -> None:
+        if not stored.account_active:
+            await self.check_account(stored.track.did)
+
+    async def check_account(self, did: Did) -> None:
+        raise AccountAway(f"{did} is away", retry_after_seconds=3600.0)
+
+
 class Place:
     """A store with a corpus that was heard with OLD, and everything that moves it to NEW."""
 
@@ -128,7 +149,12 @@ class Place:
         self.clock, self.app, self.log = StillClock(), App(), Log(logging.getLogger("earmark.test"))
         self.ears = Ears(folder, packs)
         self.hearing = Hearing(
-            store=store, audio=self.ears, crew=self.ears, visibility={"plyr": self.app}, clock=self.clock
+            store=store,
+            audio=self.ears,
+            crew=self.ears,
+            voucher=Trusting(),
+            visibility={"plyr": self.app},
+            clock=self.clock,
         )
         self.index: VectorIndex | None = None
         self.prepared: Callable[[Generation], Any] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 from core.analysis import Verdict, VerdictStatus
@@ -49,6 +50,28 @@ async def test_only_old_answers_are_asked_for_again(tmp_path: Path) -> None:
         assert waiting == [0, 2]
     finally:
         await store.close()
+
+
+async def test_what_is_new_and_hidden_is_asked_for_after_pauses_that_double(tmp_path: Path) -> None:
+    """Its app may not have known of it yet."""
+    store, uri = await Store.open(tmp_path / "earmark.db", clock=SystemClock()), str(track(0).uri)
+    seconds, asked = 5, []  # after it was first seen
+    try:
+        async with store.write() as tx:
+            assert await tracks.put(tx, track(0), state=TrackState.REFUSED, reason="not_public", now_us=NOW_US)
+        while seconds < 60 * 86_400:
+            asked.append(seconds)
+            now_us = NOW_US + seconds * 1_000_000
+            async with store.write() as tx:
+                await tracks.set_visibility(tx, uri, Visibility.HIDDEN, page_url=None, now_us=now_us)
+            while not await enqueue_stale(store, now_us=NOW_US + seconds * 1_000_000):
+                seconds += 600
+    finally:
+        await store.close()
+    pauses = [after - before for before, after in pairwise(asked)]
+    assert pauses[:4] == [600, 1200, 2400, 4800]
+    assert max(pauses) <= AGAIN_AFTER_SECONDS + 600
+    assert pauses[-1] >= AGAIN_AFTER_SECONDS
 
 
 async def test_p151_verdicts_on_tracks_of_accounts_that_are_away_wait(tmp_path: Path) -> None:

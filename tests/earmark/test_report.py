@@ -10,14 +10,17 @@ import pytest
 
 from core.analysis import Acoustics, Analysis, Segment, Tag, Verdict, VerdictStatus, generation_of
 from core.clock import SystemClock
+from core.label import Label
 from core.taxonomy import Taxonomy
-from core.types import AtUri, BlobRef, Cid, Tid, Track, TrackState, Visibility, make_tid
+from core.types import Account, AtUri, BlobRef, Cid, Tid, Track, TrackState, Visibility, make_tid
 from earmark.report import track_report
 from labeler.musicnn import TagMapping
 from labeler.policy import Policy
-from store import Store, analyses, generations, labels, tracks
+from store import Store, analyses, generations, labels, tracks, wishes
+from store.wishes import Scope, Wish, WishKind
 
 NOW_US = 1_800_000_000_000_000
+LABELER = "did:plc:labeler22222222222222222"
 PACKS = {"effnet": "hash"}
 RKEY = make_tid(1_700_000_000_000_000)
 URI = AtUri.parse(f"at://did:plc:{'a' * 24}/fm.plyr.track/{RKEY}")
@@ -89,6 +92,44 @@ async def test_of_a_track_that_is_not_public_nothing_heard_is_told(tmp_path: Pat
             report = await track_report(reader, str(URI), labeler_did="", describe=POLICY.describe, peaks=True)
         assert report is not None
         assert (report["title"], report["analysis"]) == (None, None)
+    finally:
+        await store.close()
+
+
+async def hide(store: Store, way: str) -> None:
+    """What keeps a public track from people who are logged out."""
+    async with store.write() as tx:
+        if way in ("takendown", "suspended", "deactivated", "something new"):
+            await tracks.put_account(tx, Account(URI.did, False, way), now_us=NOW_US)
+        elif way == "held":
+            await tracks.set_state(tx, str(URI), TrackState.QUEUED, "held", now_us=NOW_US)
+        else:
+            scope = Scope.ALL if way == "opted out" else Scope.NONE
+            wish = Wish(str(URI), URI.did, WishKind.PROFILE, Tid(RKEY), scope, way == "logged in only")
+            await wishes.put(tx, wish, now_us=NOW_US)
+
+
+@pytest.mark.parametrize(
+    "way", ["takendown", "suspended", "deactivated", "something new", "held", "opted out", "logged in only"]
+)
+async def test_P151_who_is_kept_from_people_who_are_logged_out_is_not_told_of(tmp_path: Path, way: str) -> None:
+    store = await Store.open(tmp_path / "earmark.db", clock=SystemClock())
+    try:
+        await fill(store, Visibility.PUBLIC, mix())
+        async with store.write() as tx:
+            label = Label(LABELER, str(URI), "electronic", "2026-01-01T00:00:00.000Z", sig=b"s" * 64)
+            await labels.append(tx, [label], key_id="k")
+        async with store.read() as reader:
+            told = await track_report(reader, str(URI), labeler_did=LABELER, describe=POLICY.describe)
+        assert told is not None
+        assert (told["title"], [row["val"] for row in told["labels"]]) == ("T", ["electronic"])
+        await hide(store, way)
+        async with store.read() as reader:
+            report = await track_report(reader, str(URI), labeler_did=LABELER, describe=POLICY.describe)
+        assert report is not None
+        assert (report["title"], report["artist"], report["analysis"]) == (None, None, None)
+        assert (report["labels"], report["posts"]) == ([], [])
+        assert (report["verdict"]["labels"], report["verdict"]["genres"], report["verdict"]["notes"]) == ([], [], [])
     finally:
         await store.close()
 

@@ -27,6 +27,7 @@ def make_link(track_uri: str, did: str, **changes: Any) -> Link:
         "rule": LinkRule.ASSOCIATED_REF,
         "created_us": 1000 * HOUR_US,
         "card": True,
+        "author_born_us": 0,
     }
     return Link(**(fields | changes))
 

@@ -28,7 +28,7 @@ from core.xrpc import Call, decode_params
 from feedgen import FeedMethods, LiveFeeds
 from feedgen.methods import DESCRIBE_FEED_GENERATOR, GET_FEED_SKELETON
 from models.moods import load_prior
-from store import Store, analyses, labels, links, tracks
+from store import Store, analyses, labels, links, posters, tracks
 from store.index import VectorIndex
 
 SERVICE = "did:web:music.example.com"
@@ -294,16 +294,33 @@ async def test_p107_what_dies_leaves_snapshots_that_readers_stand_in(
     assert posts(await service.page(limit=100)) == [0, 1, 2, 3, 5, 6, 7, 8, 9]  # the new one
 
 
+async def test_what_is_refused_or_hidden_leaves_the_next_page(
+    store: Store, index: VectorIndex, network: Network
+) -> None:
+    """Whatever takes a track out of feeds ends in a verdict that does not rank: before anything is ranked anew."""
+    for number in (1, 2):
+        await network.publish(number)
+    service = Service(store, index)
+    assert posts(await service.page()) == [1, 2]
+    await refuse(network, 1)
+    assert posts(await service.page()) == [2]
+
+
 async def test_a_deleted_post_falls_back_to_the_next_best(store: Store, index: VectorIndex, network: Network) -> None:
     await network.publish(1)
     spare = Link(network.post_uri(99), network.did(99), network.uri(1), LinkRule.PAGE_IN_FACET, SystemClock().now_us())
     async with store.write() as tx:
         await links.put(tx, [spare], now_us=1)
+        await posters.meet(tx, spare.post_did, now_us=1)
+        await posters.settle(tx, spare.post_did, 1)
     service = Service(store, index)
     assert posts(await service.page()) == [1]
     await delete_post(network, 1)
+    assert posts(await service.page()) == [99]  # at once, before anything is ranked anew
     await service.feeds.refresh()
     assert posts(await service.page()) == [99]
+    await delete_post(network, 99)
+    assert posts(await service.page()) == []
 
 
 async def test_p110_a_page_goes_on_in_its_snapshot_while_the_feed_is_ranked_anew(

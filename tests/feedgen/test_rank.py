@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core.feed import MoodFeed
 from core.link import LinkRule
-from feedgen.posts import best_post
+from feedgen.posts import PostRules, usable_posts
 from feedgen.rank import Ranked, Rules, admission_threshold, normalise_title, rank, space_artists, weigh
 from store.tracks import RankableTrack
 
@@ -205,6 +205,7 @@ def post(number: int, **changes: Any) -> dict[str, Any]:
 
 
 ARTIST, CREDITED, OTHER = ("did:plc:" + "aaaaaaaaaaaaaaaaaaaaaaab", "did:plc:" + "c" * 24, "did:plc:" + "z" * 24)
+ANNOUNCER = "did:plc:" + "n" * 24
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,10 @@ ARTIST, CREDITED, OTHER = ("did:plc:" + "aaaaaaaaaaaaaaaaaaaaaaab", "did:plc:" +
     [
         ({"rule": LinkRule.PAGE_IN_FACET}, {"post_did": CREDITED}),
         ({"post_did": CREDITED, "rule": LinkRule.PAGE_IN_FACET}, {"post_did": OTHER}),
+        ({"post_did": CREDITED, "rule": LinkRule.PAGE_SAYS}, {"post_did": ANNOUNCER}),
+        ({"post_did": ANNOUNCER, "created_us": 9 * NOW_US}, {"post_did": OTHER}),
+        ({"rule": LinkRule.PAGE_IN_FACET, "card": False}, {"rule": LinkRule.PAGE_SAYS}),
+        ({"rule": LinkRule.RECORD_TO_POST, "created_us": 9 * NOW_US}, {"rule": LinkRule.PAGE_IN_EMBED}),
         ({"rule": LinkRule.SOUNDSKY_TAG, "created_us": 9 * NOW_US}, {"rule": LinkRule.PAGE_IN_EMBED}),
         ({"rule": LinkRule.PAGE_IN_EMBED, "card": False}, {"rule": LinkRule.PAGE_IN_FACET}),
         ({"rule": LinkRule.ASSOCIATED_REF, "card": True}, {"rule": LinkRule.EMBED_RECORD, "card": False}),
@@ -228,15 +233,35 @@ def test_best_post_order(track: MakeTrack, better: dict[str, Any], worse: dict[s
     for posts in (pair, pair[::-1]):
         one = track(1, posts=posts, credits=(CREDITED,), created_us=NOW_US // 2)
         assert one.did == ARTIST
-        chosen = best_post(one)
-        assert chosen is not None
-        assert chosen.post_uri == pair[0]["post_uri"]
+        chosen = usable_posts(one, PostRules(announcer=ANNOUNCER), now_us=NOW_US)
+        assert chosen[0].post_uri == pair[0]["post_uri"]
 
 
 def test_posts_of_others_can_be_left_out(track: MakeTrack) -> None:
     one = track(1, posts=[post(1, post_did=OTHER)])
-    assert best_post(one) is not None
-    assert best_post(one, others=False) is None
+    assert len(usable_posts(one, PostRules(), now_us=NOW_US)) == 1
+    assert usable_posts(one, PostRules(others=False), now_us=NOW_US) == []
+    assert len(usable_posts(one, PostRules(others=False, announcer=OTHER), now_us=NOW_US)) == 1
+    assert len(usable_posts(replace(one, credits=(OTHER,)), PostRules(others=False), now_us=NOW_US)) == 1
+
+
+@pytest.mark.parametrize(
+    ("did", "fields", "stands"),
+    [
+        (OTHER, {"author_born_us": NOW_US - 30 * DAY_US}, True),
+        (OTHER, {"author_born_us": NOW_US - 30 * DAY_US + 1}, False),
+        (OTHER, {"author_born_us": None}, False),
+        (OTHER, {"author_born_us": NOW_US, "liked": True}, True),
+        (ARTIST, {"author_born_us": NOW_US}, True),
+        (CREDITED, {"author_born_us": None}, True),
+        (ANNOUNCER, {"author_born_us": None}, True),
+    ],
+)
+def test_posts_of_others_need_a_like_or_a_grown_account(
+    track: MakeTrack, did: str, fields: dict[str, Any], stands: bool
+) -> None:
+    one = track(1, posts=[post(1, post_did=did) | fields], credits=(CREDITED,))
+    assert bool(usable_posts(one, PostRules(announcer=ANNOUNCER), now_us=NOW_US)) is stands
 
 
 @pytest.mark.parametrize(

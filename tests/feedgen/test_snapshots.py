@@ -23,8 +23,19 @@ def numbers(entries: tuple[FeedEntry, ...]) -> list[int]:
     return [int(one.post_uri.rpartition("/p")[2]) for one in entries]
 
 
-def alive_but(dead: set[int]) -> Callable[[FeedEntry], bool]:
-    return lambda one: numbers((one,))[0] not in dead
+def alive_but(dead: set[int], spare: dict[int, int] | None = None) -> Callable[[str], tuple[str, ...]]:
+    """The posts of a track: its own unless that is dead, then a spare one if it has any."""
+
+    def posts_of(track_uri: str) -> tuple[str, ...]:
+        number = int(track_uri.rpartition("/t")[2])
+        posts = [] if number in dead else [number]
+        posts += [spare[number]] if spare and number in spare else []
+        return tuple(entry(post).post_uri for post in posts)
+
+    return posts_of
+
+
+ALL_ALIVE = alive_but(set())
 
 
 def shelf_of(count: int, **options: int) -> Shelf:
@@ -99,7 +110,7 @@ def test_p107_p110_expired_snapshots_never_restart_or_echo(orders: list[list[int
     shelf = shelf_of(40, keep=1)
     cursor: Cursor | None = None
     for turn, order in enumerate(orders):
-        page = shelf.page(cursor, limit, lambda _: True)
+        page = shelf.page(cursor, limit, ALL_ALIVE)
         assert page.next is None or (page.entries and page.next != cursor)
         newest = shelf.newest
         assert newest is not None
@@ -114,36 +125,36 @@ def test_p107_p110_expired_snapshots_never_restart_or_echo(orders: list[list[int
 
 def test_p110_expired_and_last_track_gone_goes_on_at_the_same_position() -> None:
     shelf = shelf_of(20, keep=1)
-    cursor = shelf.page(None, 5, lambda _: True).next
+    cursor = shelf.page(None, 5, ALL_ALIVE).next
     shelf.put([entry(number) for number in range(100, 120)], 2_000_000)
-    assert numbers(shelf.page(cursor, 5, lambda _: True).entries) == [105, 106, 107, 108, 109]
+    assert numbers(shelf.page(cursor, 5, ALL_ALIVE).entries) == [105, 106, 107, 108, 109]
     shelf.put([entry(number) for number in range(200, 203)], 3_000_000)
-    assert shelf.page(cursor, 5, lambda _: True).entries == ()
+    assert shelf.page(cursor, 5, ALL_ALIVE).entries == ()
 
 
 def test_p110_expired_goes_on_behind_the_track_served_last() -> None:
     shelf = shelf_of(20, keep=1)
-    cursor = shelf.page(None, 5, lambda _: True).next  # 0 1 2 3 4
+    cursor = shelf.page(None, 5, ALL_ALIVE).next  # 0 1 2 3 4
     shelf.put([entry(number) for number in (50, 51, *range(20))], 2_000_000)
-    assert numbers(shelf.page(cursor, 3, lambda _: True).entries) == [5, 6, 7]
+    assert numbers(shelf.page(cursor, 3, ALL_ALIVE).entries) == [5, 6, 7]
 
 
 def test_36_snapshots_are_kept_and_an_unchanged_order_is_not_a_new_one() -> None:
     shelf = shelf_of(3)
     first = shelf.newest
     assert shelf.put([entry(number) for number in range(3)], 2_000_000) is first
-    cursor = shelf.page(None, 1, lambda _: True).next
+    cursor = shelf.page(None, 1, ALL_ALIVE).next
     for turn in range(35):
         shelf.put([entry(number) for number in (turn, 98, 99)], 2_000_000)  # the clock stands still: ids still grow
-    assert numbers(shelf.page(cursor, 5, lambda _: True).entries) == [1, 2]
+    assert numbers(shelf.page(cursor, 5, ALL_ALIVE).entries) == [1, 2]
     shelf.put([entry(7)], 2_000_000)
-    assert shelf.page(cursor, 5, lambda _: True).entries == ()
+    assert shelf.page(cursor, 5, ALL_ALIVE).entries == ()
 
 
 def test_p130_feed_context_is_short_and_shows_no_raw_score() -> None:
     shelf = Shelf("calm")
     shelf.put([FeedEntry(entry(1).post_uri, entry(1).track_uri, 1.2345)], 1_000_000)
-    (rendered,) = shelf.page(None, 1, lambda _: True).rendered
+    (rendered,) = shelf.page(None, 1, ALL_ALIVE).rendered
     body = orjson.loads(rendered)
     assert set(body) == {"post", "feedContext"}
     assert body["feedContext"].endswith("|calm|mood|2")
@@ -152,5 +163,16 @@ def test_p130_feed_context_is_short_and_shows_no_raw_score() -> None:
 
 
 def test_a_feed_without_a_snapshot_is_empty() -> None:
-    assert Shelf("calm").page(None, 5, lambda _: True).entries == ()
-    assert Shelf("calm").page(Cursor(1, 2, b"12345678"), 5, lambda _: True).next is None
+    assert Shelf("calm").page(None, 5, ALL_ALIVE).entries == ()
+    assert Shelf("calm").page(Cursor(1, 2, b"12345678"), 5, ALL_ALIVE).next is None
+
+
+def test_a_deleted_post_is_replaced_by_the_next_best_one_in_snapshots_that_readers_stand_in() -> None:
+    shelf = shelf_of(6)
+    first = shelf.page(None, 2, ALL_ALIVE)
+    page = shelf.page(first.next, 3, alive_but({2, 3, 5}, {2: 77, 3: 4, 5: 78}))
+    assert numbers(page.entries) == [77, 4, 78]  # track 3 is not shown by the post that shows track 4
+    assert [entry.track_uri[-1] for entry in page.entries] == ["2", "4", "5"]
+    whole = orjson.loads(shelf.page(None, 6, ALL_ALIVE).rendered[2])
+    assert orjson.loads(page.rendered[0]) == whole | {"post": entry(77).post_uri}
+    assert page.next is None

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
+from core.analysis import Analysis, Space, Verdict, VerdictStatus, generation_of
 from core.clock import SystemClock
 from core.dagcbor import RAW, cid_bytes, cid_of, cid_text, encode
+from core.datamodel import to_json_form
 from core.errors import UnknownDid
 from core.keys import SigningKey
 from core.log import Log
 from core.ports import Identity
-from core.types import Did, make_tid
+from core.types import Did, Nsid, TrackState, Visibility, make_tid
 from core.xrpc import message_frame
+from firehose.apply import Applier
 from firehose.car import Car
+from firehose.events import Event, Operation, RecordEvent, SeenEvent
+from firehose.listings import Listings
+from firehose.mapping import load_mapping
 from firehose.mst import Tree
-from store import Store
+from firehose.pulse import Pulse
+from firehose.source import Source
+from store import Store, analyses, labels, tracks, wishes
 
 START_US = 1_700_000_000_000_000
 TRACK = "fm.plyr.track"
 POST = "app.bsky.feed.post"
+ARTIST = "did:plc:artist222222222222222222"
 
 
 def write_car(root: bytes, blocks: Mapping[bytes, bytes]) -> bytes:
@@ -45,13 +57,14 @@ def write_car(root: bytes, blocks: Mapping[bytes, bytes]) -> bytes:
 class Repo:
     """One account's repository with real signed commits. `frame` makes the next `#commit`."""
 
-    def __init__(self, name: str = "artist", seed: int = 1) -> None:
+    def __init__(self, name: str = "artist", seed: int = 1, start_us: int = START_US) -> None:
         self.did = Did("did:plc:" + (name + "2" * 24)[:24])
         self.key = SigningKey(bytes([seed]) * 32)
         empty = encode({"l": None, "e": []})
         self._tree = Tree(Car(b"", {cid_bytes(empty): memoryview(empty)}), cid_bytes(empty))
         self._records: dict[str, bytes] = {}
-        self._commits = 0
+        self._blocks: dict[bytes, bytes] = {}  # of all records that ever were
+        self._commits, self._start_us = 0, start_us
         self.rev = ""
 
     def identity(self, pds: str | None = None) -> Identity:
@@ -74,14 +87,9 @@ class Repo:
                 del self._records[path]
             else:
                 self._records[path], blocks[cid] = cid, block
+                self._blocks[cid] = block
             ops.append({"action": action, "path": path, "cid": cid} | ({} if old is None else {"prev": old}))
-        self._commits += 1
-        self.rev = make_tid(START_US + self._commits)
-        data = self._tree.root_cid(blocks)
-        unsigned = {"did": self.did, "version": 3, "data": data, "rev": self.rev, "prev": None}
-        commit = encode(unsigned | {"sig": self.key.sign(encode(unsigned))})
-        root = cid_bytes(commit)
-        blocks[root] = commit
+        root = self._commit(blocks)
         return {
             "seq": seq,
             "repo": self.did,
@@ -96,6 +104,32 @@ class Repo:
             "tooBig": False,
             "time": "2026-01-02T03:04:05.000Z",
         }
+
+    def _commit(self, blocks: dict[bytes, bytes]) -> bytes:
+        """Sign the tree as it is; `blocks` receives it. The CID of the commit."""
+        self._commits += 1
+        self.rev = make_tid(self._start_us + self._commits)
+        self.data = self._tree.root_cid(blocks)
+        unsigned = {"did": self.did, "version": 3, "data": self.data, "rev": self.rev, "prev": None}
+        self._head = encode(unsigned | {"sig": self.key.sign(encode(unsigned))})
+        root = cid_bytes(self._head)
+        blocks[root] = self._head
+        return root
+
+    def sync(self, seq: int) -> dict[str, Any]:
+        """A `#sync` body after a commit that nobody is told of otherwise."""
+        blocks: dict[bytes, bytes] = {}
+        root = self._commit(blocks)
+        archive = write_car(root, {root: self._head})
+        return {"seq": seq, "did": self.did, "rev": self.rev, "blocks": archive, "time": "2026-01-02T03:04:05.000Z"}
+
+    def proof(self, path: str) -> bytes:
+        """The archive that com.atproto.sync.getRecord answers with: commit, tree, and the record if there is one."""
+        blocks = {cid_bytes(self._head): self._head}
+        self._tree.root_cid(blocks)
+        if path in self._records:
+            blocks[self._records[path]] = self._blocks[self._records[path]]
+        return write_car(cid_bytes(self._head), blocks)
 
     def frame(self, seq: int, *operations: tuple[str, str, Any]) -> bytes:
         return message_frame("#commit", self.body(seq, *operations))
@@ -136,6 +170,57 @@ def track_record(audio: bytes | None = b"sound", **fields: Any) -> dict[str, Any
     return record | ({} if audio is None else {"audioBlob": audio_blob(audio)}) | fields
 
 
+Script = Callable[[web.WebSocketResponse, int | None, int], Awaitable[None]]
+
+
+class Upstream:
+    """A websocket server that plays a script: (socket, cursor asked for, number of the connection)."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.cursors: list[int | None] = []
+        self.queries: list[Any] = []
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        cursor = request.query.get("cursor")
+        self.cursors.append(None if cursor is None else int(cursor))
+        self.queries.append(request.query)
+        socket = web.WebSocketResponse(max_msg_size=0, autoping=True)
+        await socket.prepare(request)
+        with suppress(ConnectionError):
+            await self.script(socket, self.cursors[-1], len(self.cursors))
+        return socket
+
+
+def identity_frame(seq: int) -> bytes:
+    """A message that is an event to every reader."""
+    body = {"seq": seq, "did": "did:plc:artist222222222222222222", "time": "2026-01-01T00:00:00Z"}
+    return message_frame("#identity", body)
+
+
+async def linger(socket: web.WebSocketResponse) -> None:
+    """Stay connected until the client leaves."""
+    async for message in socket:
+        if message.type is WSMsgType.CLOSE:
+            return
+
+
+async def take(source: Source, count: int, cursor: int | None = None, seconds: float = 10.0) -> list[Event]:
+    """The next events of a source but for those that only move the cursor."""
+    out: list[Event] = []
+    async with asyncio.timeout(seconds), aclosing(source.stream(cursor)) as stream:
+        async for event in stream:
+            if not isinstance(event, SeenEvent):
+                out.append(event)
+            if len(out) == count:
+                return out
+    raise AssertionError("a stream never ends by itself")
+
+
+def positions(events: list[Event]) -> list[int]:
+    return [event.position for event in events]
+
+
 class Kit:
     """Builders, as one fixture (test modules cannot import each other)."""
 
@@ -143,6 +228,8 @@ class Kit:
     Repo, KnownIdentities = Repo, KnownIdentities
     write_car, audio_blob, track_record = staticmethod(write_car), staticmethod(audio_blob), staticmethod(track_record)
     cid_of, cid_text = staticmethod(cid_of), staticmethod(cid_text)
+    Upstream, linger, take = Upstream, staticmethod(linger), staticmethod(take)
+    identity_frame, positions = staticmethod(identity_frame), staticmethod(positions)
 
 
 @pytest.fixture
@@ -165,6 +252,66 @@ async def store(tmp_path: Path, clock: SystemClock) -> AsyncIterator[Store]:
     opened = await Store.open(tmp_path / "earmark.db", clock=clock)
     yield opened
     await opened.close()
+
+
+class Artists:
+    """A store that reads the tracks of artists, and whatever else it is told to read."""
+
+    generation = generation_of({"musicnn": "pack"})
+
+    def __init__(self, store: Store, clock: SystemClock, log: Log) -> None:
+        self.store, self.clock, self.log = store, clock, log
+        self.control: Any = None
+        self.read_with()
+
+    def read_with(self, *readers: Any) -> None:
+        mine = (Listings(load_mapping(), log=self.log), *readers)
+        self.applier = Applier(mine, directory=KnownIdentities(), log=self.log, pulse=Pulse(self.clock))
+
+    async def apply(self, *events: Event) -> None:
+        async with self.store.write() as tx:
+            await self.applier.apply(tx, events, now_us=self.clock.now_us())
+
+    def wrote(self, number: int, rkey: str = "a", audio: bytes = b"sound", did: str = ARTIST) -> RecordEvent:
+        """A plyr track, in the commit of that number."""
+        rev, cid = make_tid(START_US + number), cid_of(audio)
+        record = to_json_form(track_record(audio))
+        return RecordEvent(Did(did), Nsid(TRACK), rkey, rev, Operation.CREATE, cid, record, number)
+
+    async def heard(self, did: str = ARTIST, rkey: str = "a") -> str:
+        """As the worker leaves a track that feeds may show; its audio's key."""
+        uri, now_us = f"at://{did}/{TRACK}/{rkey}", self.clock.now_us()
+        async with self.store.write() as tx:
+            stored = await tracks.get(tx, uri)
+            assert stored is not None
+            key = stored.track.audio_key
+            assert key is not None
+            await tracks.set_state(tx, uri, TrackState.READY, None, now_us=now_us)
+            await tracks.set_visibility(tx, uri, Visibility.PUBLIC, page_url=None, now_us=now_us)
+            verdict = Verdict(VerdictStatus.OK, labels=("techno",), rankable=True)
+            grounds = {"audio_key": key, "generation": self.generation}
+            await labels.put_verdict(tx, uri, verdict, now_us=now_us, **grounds)
+            vectors = {Space.MUSICNN_TAGS: np.ones(100, np.float32)}
+            await analyses.put_vectors(tx, stored.track_id, self.generation, vectors)
+            await analyses.put(tx, key, Analysis({"musicnn": "pack"}, 200.0, -14.0, (), vectors), now_us=now_us)
+        return key
+
+    async def stands(self, did: str = ARTIST) -> wishes.Standing:
+        async with self.store.read() as reader:
+            return await wishes.of(reader, did)
+
+    async def stored(self, rkey: str = "a", did: str = ARTIST) -> Any:
+        async with self.store.read() as reader:
+            return await tracks.get(reader, f"at://{did}/{TRACK}/{rkey}")
+
+    async def rankable(self) -> list[str]:
+        async with self.store.read() as reader:
+            return [track.uri for track in await tracks.rankable(reader)]
+
+
+@pytest.fixture
+def artists(store: Store, clock: SystemClock, log: Log) -> Artists:
+    return Artists(store, clock, log)
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -15,10 +15,13 @@ from aiohttp import web
 
 from core.dagcbor import RAW, cid_of
 from core.errors import (
+    AccountAway,
     BlobGone,
     BlobMismatch,
     BlobTooLarge,
+    Crowded,
     Deadline,
+    DiskFull,
     NoAudio,
     RateLimited,
     UnknownDid,
@@ -27,8 +30,11 @@ from core.errors import (
 )
 from core.ports import Identity
 from core.types import AtUri, BlobRef, Track
-from firehose.blob import AudioFetcher, FetchLimits, remove_stale_files
+from firehose.blob import AudioFetcher, remove_stale_files
+from firehose.download import Downloader, FetchLimits, Promise
 from firehose.guard import Guard
+from firehose.manners import Manners
+from firehose.safehttp import GuardedHttp
 
 DID = "did:plc:artist222222222222222222"
 SOUND = bytes(range(256)) * 4000  # about 1 MB
@@ -55,13 +61,14 @@ class Bench:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             return path.read_bytes()
 
-    def fetcher(self, **limits: Any) -> AudioFetcher:
+    def fetcher(self, manners: Manners | None = None, **limits: Any) -> AudioFetcher:
         return AudioFetcher(
             self.directory,
             Guard(allow_loopback=True),
             folder=self.folder,
             clock=self.clock,
             user_agent="earmark-test (+https://example.com)",
+            manners=manners,
             limits=FetchLimits(**limits),
         )
 
@@ -96,6 +103,26 @@ async def test_P185_without_a_declared_size_the_cap_counts(bench: Bench) -> None
     assert await bench.fetch(good, track(size=None)) == SOUND
     with pytest.raises(BlobTooLarge):
         await bench.fetch(good, track(size=None), max_bytes=len(SOUND) - 1)
+
+
+async def test_a_disk_without_room_is_neither_the_hosts_fault_nor_the_audios(bench: Bench, serve: Any) -> None:
+    """/dev/full takes no byte: it stands for the temporary file."""
+    url, manners = await serve(good), Manners(bench.clock)
+    downloader = Downloader(
+        Guard(allow_loopback=True), manners, clock=bench.clock, user_agent="earmark-test", limits=FetchLimits()
+    )
+    async with downloader:
+        with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(DiskFull) as caught:
+            await downloader.download(url, file, Promise())
+    assert caught.value.patient
+    (host,) = manners.hosts()
+    assert host.failures == {}
+    bench.folder.mkdir()
+    async with bench.fetcher() as fetcher:
+        bench.folder.rmdir()
+        with pytest.raises(DiskFull):
+            async with fetcher.fetch(track()):
+                pass
 
 
 async def test_a_url_is_fetched_without_cid(bench: Bench, serve: Any) -> None:
@@ -178,12 +205,6 @@ async def test_P183_P184_P186_P187_misbehaviour_is_typed(
         await bench.fetch(handler, track(), **limits)
 
 
-async def test_a_pause_that_was_asked_for_is_passed_on(bench: Bench) -> None:
-    with pytest.raises(RateLimited) as caught:
-        await bench.fetch(answering(429, Retry_After="17"), track())
-    assert caught.value.retry_after_seconds == 17
-
-
 async def test_P187_three_redirects_are_followed_and_the_cid_still_counts(bench: Bench) -> None:
     def stairs(steps: int, body: bytes) -> Handler:
         async def handler(request: web.Request) -> web.Response:
@@ -239,8 +260,9 @@ async def test_what_has_no_audio_or_no_pds_is_not_asked_for(bench: Bench) -> Non
         await bench.fetch(None, track())
 
 
-async def test_P181_an_account_that_moved_is_found_at_its_new_pds(bench: Bench, serve: Any) -> None:
-    old, new = await serve(answering(400)), await serve(good)
+@pytest.mark.parametrize("body", [b"", b'{"error":"RepoDeactivated"}'])
+async def test_P181_an_account_that_moved_is_found_at_its_new_pds(bench: Bench, serve: Any, body: bytes) -> None:
+    old, new = await serve(answering(400, body)), await serve(good)
 
     class Moving:
         async def resolve(self, did: str, *, refresh: bool = False) -> Identity:
@@ -288,15 +310,81 @@ async def test_P190_at_most_two_downloads_from_a_host_at_once(bench: Bench, serv
         now -= 1
         return web.Response(body=SOUND)
 
-    bench.directory.known[DID] = Identity(DID, pds=await serve(counting))
-    async with bench.fetcher() as fetcher:
+    url = await serve(counting)
+    async with bench.fetcher(manners=Manners(bench.clock, own=frozenset())) as fetcher:
 
-        async def fetch() -> None:
-            async with fetcher.fetch(track()):
+        async def fetch(number: int) -> None:
+            async with fetcher.fetch(track(blob=None, audio_url=f"{url}/{number}")):
                 pass
 
-        await asyncio.gather(*(fetch() for _ in range(6)))
+        await asyncio.gather(*(fetch(number) for number in range(5)))
     assert most == 2
+
+
+async def test_P190_one_accounts_audio_is_in_one_hand_at_a_time(bench: Bench, serve: Any) -> None:
+    bench.directory.known[DID] = Identity(DID, pds=await serve(good))
+    async with bench.fetcher() as fetcher:
+        async with fetcher.fetch(track()):
+            with pytest.raises(Crowded):
+                async with fetcher.fetch(track()):
+                    pass
+            async with fetcher.fetch(track(size=None, blob=None, audio_url=await serve(good))):
+                pass
+        async with fetcher.fetch(track()) as path:
+            assert path.exists()
+
+
+async def test_P176_a_host_that_asked_for_a_pause_is_not_asked_meanwhile(bench: Bench, serve: Any) -> None:
+    asked = 0
+
+    async def busy(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=429, headers={"Retry-After": "60"})
+
+    bench.directory.known[DID] = Identity(DID, pds=await serve(busy))
+    async with bench.fetcher() as fetcher:
+        for error in (RateLimited, Crowded, Crowded):
+            with pytest.raises(error) as caught:
+                async with fetcher.fetch(track()):
+                    pass
+            assert caught.value.retry_after_seconds > 50
+    assert asked == 1
+
+
+async def test_P176_documents_and_audio_from_one_host_share_its_pauses(bench: Bench, serve: Any) -> None:
+    url = await serve(answering(429, Retry_After="60"))
+    manners = Manners(bench.clock)
+    http = GuardedHttp(Guard(allow_loopback=True), clock=bench.clock, user_agent="x", manners=manners)
+    with pytest.raises(RateLimited):
+        await http.get(url)
+    await http.close()
+    async with bench.fetcher(manners=manners) as fetcher:
+        with pytest.raises(Crowded):
+            async with fetcher.fetch(track(blob=None, audio_url=f"{url}/a.mp3")):
+                pass
+    assert [(host.host, host.requests, host.failures) for host in manners.hosts()] == [
+        (url.removeprefix("http://"), 1, {"rate_limited": 1})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("RepoTakendown", "takendown"), ("RepoSuspended", "suspended"), ("RepoDeactivated", "deactivated")],
+)
+async def test_P177_a_host_says_what_became_of_the_account(bench: Bench, name: str, status: str) -> None:
+    body = b'{"error":"%s","message":"gone fishing"}' % name.encode()
+    with pytest.raises(AccountAway) as caught:
+        await bench.fetch(answering(400, body), track())
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"error":"RepoNotFound"}', b'{"error":["RepoTakendown"]}', b"[]", b"{" * 5000, b"x" * 100_000, b"\xff"]
+)
+async def test_P153_P186_other_refusals_say_nothing_of_the_account(bench: Bench, body: bytes) -> None:
+    with pytest.raises(BlobGone):
+        await bench.fetch(answering(400, body), track())
 
 
 async def test_files_that_dead_processes_left_are_removed_at_start(bench: Bench) -> None:

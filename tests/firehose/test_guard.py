@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from core.errors import Unreachable, UnsafeHost
-from firehose.guard import Guard, check_host, check_url, is_public
+from firehose.guard import Guard, check_host, check_url, is_loopback_host, is_public
 from firehose.resolver import MAX_LOOK_UPS, SystemResolver
 
 PRIVATE = [
@@ -99,7 +99,7 @@ def test_urls_that_pass() -> None:
 def test_loopback_only_when_allowed(url: str) -> None:
     with pytest.raises(UnsafeHost):
         check_url(url)
-    assert check_url(url, allow_loopback=True).loopback
+    assert is_loopback_host(check_url(url, allow_loopback=True).host)
 
 
 @pytest.mark.parametrize(

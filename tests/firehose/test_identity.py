@@ -12,8 +12,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import Unanswered, UnknownDid, Unreachable, UnsafeHost
+from core.errors import Crowded, Tombstoned, Unanswered, UnknownDid, Unreachable, UnsafeHost
 from core.keys import SigningKey
+from core.ports import HttpAnswer
 from core.types import AtUri, Track, Visibility
 from firehose.diddoc import read_document, service_origin
 from firehose.guard import Guard
@@ -59,11 +60,14 @@ class Plc:
 
     def __init__(self) -> None:
         self.answer: tuple[int, str] = (200, json.dumps(document()))
+        self.last: dict[str, Any] = {"type": "plc_operation"}
         self.asked = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def handle(self, request: web.Request) -> web.Response:
+        if request.path.endswith("/log/last"):
+            return web.json_response(self.last)
         self.asked += 1
         await self.gate.wait()
         return web.Response(status=self.answer[0], text=self.answer[1], content_type="application/json")
@@ -270,6 +274,24 @@ async def test_P210_what_is_unknown_is_remembered_for_a_minute(
     assert (await directory.resolve(DID)).did == DID
 
 
+@pytest.mark.parametrize(
+    ("status", "last", "error"),
+    [
+        (410, "plc_operation", Tombstoned),
+        (404, "plc_tombstone", Tombstoned),
+        (404, "plc_operation", UnknownDid),
+        (404, ["plc_tombstone"], UnknownDid),
+    ],
+)
+async def test_P156_P205_a_tombstone_is_told_from_a_did_that_nobody_knows(
+    directory: Any, plc: Plc, status: int, last: Any, error: type[UnknownDid]
+) -> None:
+    plc.answer, plc.last = (status, "{}"), {"type": last}
+    with pytest.raises(UnknownDid) as caught:
+        await directory.resolve(DID)
+    assert type(caught.value) is error
+
+
 @pytest.mark.parametrize("answer", [(500, ""), (302, ""), (200, "<html>"), (200, "x" * 70_000), (429, "")])
 async def test_trouble_is_transient_and_remembered_for_a_minute(
     directory: Any, plc: Plc, still: StillClock, answer: tuple[int, str]
@@ -289,6 +311,24 @@ async def test_trouble_is_transient_and_remembered_for_a_minute(
     still.seconds += 61
     plc.answer = (200, json.dumps(document()))
     assert (await directory.resolve(DID)).did == DID
+
+
+async def test_a_directory_that_is_busy_with_us_is_not_remembered(plc: Plc, still: StillClock, serve: Any) -> None:
+    class BusyOnce(GuardedHttp):
+        turns = 0
+
+        async def get(self, url: str, **wishes: Any) -> HttpAnswer:
+            self.turns += 1
+            if self.turns == 1:
+                raise Crowded("busy with us", retry_after_seconds=1.0)
+            return await super().get(url, **wishes)
+
+    client = BusyOnce(Guard(allow_loopback=True), clock=still, user_agent="x")
+    directory = DidDirectory(client, clock=still, plc_url=await serve(plc.handle), allow_loopback=True)
+    with pytest.raises(Crowded):
+        await directory.resolve(DID)
+    assert (await directory.resolve(DID)).did == DID  # at once: nothing was remembered
+    await client.close()
 
 
 async def test_P154_forget_also_discards_an_answer_under_way(directory: Any, plc: Plc) -> None:

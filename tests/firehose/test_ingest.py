@@ -6,30 +6,28 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from core.analysis import Space, Verdict, VerdictStatus
+from core.datamodel import to_json_form
 from core.errors import StoreBusy
 from core.types import TrackState, make_tid
-from firehose.events import (
-    AccountEvent,
-    Event,
-    GapEvent,
-    IdentityEvent,
-    Operation,
-    RecordEvent,
-    SeenEvent,
-    decode_repo_frame,
-    to_json_form,
-)
-from firehose.ingest import Ingest, IngestLimits, interest_in
-from firehose.links import LinkRules
-from firehose.records import load_mapping
+from firehose.apply import Applier
+from firehose.events import AccountEvent, Event, GapEvent, IdentityEvent, Interest, Operation, RecordEvent, SeenEvent
+from firehose.following import Following
+from firehose.frames import decode_repo_frame
+from firehose.ingest import Ingest, IngestLimits
+from firehose.links import POSTS, LinkRules
+from firehose.listings import Listings
+from firehose.mapping import load_mapping
+from firehose.posts import PostLinks
+from firehose.pulse import Pulse
 from firehose.source import Health
-from store import Store, analyses, cursors, jobs, labels, links, tracks
+from store import Store, analyses, cursors, jobs, labels, links, repos, tracks, unmapped
 from store.sqlite import SqliteEngine
 
 MAPPING = load_mapping(only=frozenset({"fm.plyr.track"}))
@@ -37,6 +35,8 @@ RULES = LinkRules(frozenset({"fm.plyr.track"}), frozenset({"plyr.fm"}))
 DID = "did:plc:artist222222222222222222"
 FAN = "did:plc:fan222222222222222222222"
 URI = f"at://{DID}/fm.plyr.track/a"
+# Columns that hold our own time, and numbers that are given out in the order of attempts.
+OUR_CLOCK = ("updated_us", "wall_us", "seen_us", "first_seen_us", "due_us", "applied_us", "met_us", "job_id")
 CID = ["bafyreie5cvv4h45feadgeuwhbcutmh6t2ceseocckahdoe6uat64zmz45" + last for last in "4abc"]
 
 
@@ -49,6 +49,7 @@ class Scripted:
         self.events = list(events)
         self.asked: list[int | None] = []
         self.taken = 0
+        self.kept = 0
 
     async def stream(self, cursor: int | None) -> AsyncIterator[Event]:
         self.asked.append(cursor)
@@ -57,6 +58,9 @@ class Scripted:
                 self.taken += 1
                 yield event
         await asyncio.Event().wait()
+
+    async def committed(self, events: Sequence[Event]) -> None:
+        self.kept += len(events)
 
 
 def rev(number: int) -> str:
@@ -82,18 +86,16 @@ def posted(number: int, rkey: str, target: str | None, operation: Operation = Op
 
 
 @pytest.fixture
-def ingest(store: Store, kit: Any, clock: Any, log: Any) -> Any:
+def applier(kit: Any, clock: Any, log: Any) -> Applier:
+    readers = (Listings(MAPPING, log=log), PostLinks(RULES))
+    return Applier(readers, directory=kit.KnownIdentities(), log=log, pulse=Pulse(clock))
+
+
+@pytest.fixture
+def ingest(store: Store, applier: Applier, clock: Any, log: Any) -> Any:
     def build(source: Any = None, **limits: Any) -> Ingest:
-        return Ingest(
-            store,
-            source or Scripted(),
-            mapping=MAPPING,
-            rules=RULES,
-            directory=kit.KnownIdentities(),
-            clock=clock,
-            log=log,
-            limits=IngestLimits(**({"batch_seconds": 0.02, "recheck_seconds": 0.02} | limits)),
-        )
+        bounds = IngestLimits(**({"batch_seconds": 0.02, "recheck_seconds": 0.02} | limits))
+        return Ingest(store, source or Scripted(), applier, clock=clock, log=log, limits=bounds)
 
     return build
 
@@ -113,7 +115,7 @@ def dump(path: Any) -> dict[str, list[Any]]:
     for name in names:
         rows = [dict(row) for row in connection.execute(f"SELECT * FROM {name}")]
         for row in rows:
-            for column in ("updated_us", "wall_us", "seen_us", "first_seen_us", "due_us", "applied_us", "job_id"):
+            for column in OUR_CLOCK:
                 row.pop(column, None)
         out[name] = sorted(map(repr, rows))
     connection.close()
@@ -141,6 +143,13 @@ async def test_a_newer_version_replaces_the_job_and_an_older_one_is_ignored(
         counted = await jobs.counts(reader)
     assert (stored.track.title, stored.state) == ("Second", TrackState.QUEUED)
     assert (counted["ready"], counted["done"]) == (1, 1)
+
+
+async def test_P157_P161_a_source_that_starts_over_gets_a_smaller_cursor(store: Store, ingest: Any) -> None:
+    await ingest().apply([SeenEvent(1000)])
+    await ingest().apply([SeenEvent(1001), GapEvent(1001, "FutureCursor", starts_over=True), SeenEvent(7)])
+    async with store.read() as reader:
+        assert (await cursors.get(reader, "relay:test/xrpc")).value == 7
 
 
 async def label_it(store: Store, clock: Any) -> None:
@@ -233,18 +242,86 @@ async def test_P151_a_replayed_deletion_leaves_what_was_written_since(store: Sto
     assert (await state_of(store, URI.replace("/a", "/b")))[0] == "withdrawn"
 
 
-async def test_a_held_record_is_refused_and_not_queued(store: Store, kit: Any, clock: Any, log: Any) -> None:
-    name = "sh.comet.v0.feed.track"
-    mapping = load_mapping(only=frozenset({name}))
-    reading = Ingest(
-        store, Scripted(), mapping=mapping, rules=None, directory=kit.KnownIdentities(), clock=clock, log=log
-    )
-    record = {"title": "C", "audio": to_json_form(kit.audio_blob(b"x")), "releasedAt": "2099-01-01T00:00:00Z"}
-    await reading.apply([RecordEvent(DID, name, "a", rev(1), Operation.CREATE, CID[0], record, 1)])
-    assert await state_of(store, f"at://{DID}/{name}/a") == ("refused", "held")
+async def test_a_held_track_waits_for_its_release(artists: Any, kit: Any, clock: Any) -> None:
+    """Also one that was released before: what was said of it is taken back until then."""
+
+    def comet(number: int, released: str | None) -> RecordEvent:
+        record = {"title": "C", "audio": to_json_form(kit.audio_blob(b"x")), "releasedAt": released}
+        return RecordEvent(
+            DID, "sh.comet.v0.feed.track", "a", rev(number), Operation.UPDATE, CID[number], record, number
+        )
+
+    uri = f"at://{DID}/sh.comet.v0.feed.track/a"
+    await artists.apply(comet(1, None))
+    async with artists.store.write() as tx:
+        await labels.put_verdict(tx, uri, Verdict(VerdictStatus.OK, labels=("techno",)), now_us=1)
+    await artists.apply(comet(2, "2099-01-01T00:00:00Z"))
+    assert await state_of(artists.store, uri) == ("queued", "held")
+    async with artists.store.read() as reader:
+        job = await jobs.latest(reader, uri)
+        verdict = (await labels.get_verdict(reader, uri)).verdict
+        assert await jobs.ready_count(reader, now_us=clock.now_us()) == 0
+    assert (job.state, job.cid, job.run_after_us) == ("ready", CID[2], 4_070_908_800_000_000)
+    assert (verdict.labels, verdict.reason) == ((), "held")
+    await artists.apply(comet(3, "soon"))
+    assert await state_of(artists.store, uri) == ("refused", "held")
+    async with artists.store.read() as reader:
+        job = await jobs.latest(reader, uri)
+    assert (job.state, job.reason) == ("dead", "held")
+
+
+async def test_the_account_of_a_track_is_followed_and_its_unknown_fields_are_noted_once(
+    store: Store, ingest: Any, kit: Any
+) -> None:
+    event = wrote(1, kit.track_record(mood="calm", loud={"a": 1}))
+    await ingest().apply([event, event, deleted(2, "b")])
+    await ingest().apply([wrote(3, kit.track_record(mood="calm"), operation=Operation.UPDATE)])
     async with store.read() as reader:
-        job = await jobs.latest(reader, f"at://{DID}/{name}/a")
-    assert (job.state, job.reason) == ("dead", "held")  # nobody claims it
+        assert await repos.followed(reader) == [DID]
+        noted = [(found.path, found.kind, found.seen) for found in await unmapped.report(reader)]
+    assert noted == [("mood", "string", 2), ("loud", "object", 1)]
+
+
+async def test_an_artist_is_followed_before_its_first_track_is_committed(artists: Any, log: Any) -> None:
+    """Or a profile that changes right after it would be passed over."""
+    following = Following()
+    async with artists.store.write() as tx:
+        await Listings(MAPPING, log=log, following=following).apply(tx, artists.wrote(1), now_us=1)
+        assert DID in following
+    await following.refresh(artists.store)
+    assert DID in following
+
+
+async def test_what_was_heard_of_audio_that_is_gone_is_forgotten(artists: Any, kit: Any) -> None:
+    await artists.apply(artists.wrote(1))
+    key = await artists.heard()
+    await artists.apply(wrote(2, kit.track_record(title="Another title"), operation=Operation.UPDATE))
+    async with artists.store.read() as reader:
+        assert await analyses.get(reader, key, artists.generation) is not None
+    await artists.apply(wrote(3, kit.track_record(b"new"), operation=Operation.UPDATE))
+    async with artists.store.read() as reader:
+        assert await analyses.get(reader, key, artists.generation) is None
+    key = await artists.heard()
+    await artists.apply(deleted(4))
+    async with artists.store.read() as reader:
+        assert await analyses.get(reader, key, artists.generation) is None
+
+
+async def test_what_the_stream_proved_is_known_to_be_proven(artists: Any) -> None:
+    await artists.apply(artists.wrote(1))
+    assert not (await artists.stored()).track.verified
+    await artists.apply(replace(artists.wrote(2), verified=True))
+    assert (await artists.stored()).track.verified
+
+
+async def test_the_same_record_again_and_again_changes_nothing(artists: Any) -> None:
+    """37 times in real data (LEXICONS section 2); also with a revision that goes backwards."""
+    await artists.apply(artists.wrote(5))
+    before = await artists.stored()
+    await artists.apply(*[artists.wrote(5)] * 37, artists.wrote(4))
+    async with artists.store.read() as reader:
+        counted = await jobs.counts(reader)
+    assert (await artists.stored(), counted["ready"], counted["done"]) == (before, 1, 0)
 
 
 async def test_a_post_that_no_longer_links_loses_its_links(store: Store, ingest: Any, kit: Any) -> None:
@@ -254,10 +331,11 @@ async def test_a_post_that_no_longer_links_loses_its_links(store: Store, ingest:
         assert await links.of_track(reader, URI) == []
 
 
-async def test_P154_identity_events_empty_the_cache(ingest: Any) -> None:
-    reading = ingest()
-    await reading.apply([IdentityEvent(DID, 1)])
-    assert reading._directory.forgotten == [DID]
+async def test_P154_identity_events_empty_the_cache(store: Store, ingest: Any, kit: Any, clock: Any, log: Any) -> None:
+    directory = kit.KnownIdentities()
+    applier = Applier((), directory=directory, log=log, pulse=Pulse(clock))
+    await Ingest(store, Scripted(), applier, clock=clock, log=log).apply([IdentityEvent(DID, 1)])
+    assert directory.forgotten == [DID]
 
 
 async def test_posts_link_and_unlink(store: Store, ingest: Any, kit: Any) -> None:
@@ -269,11 +347,6 @@ async def test_posts_link_and_unlink(store: Store, ingest: Any, kit: Any) -> Non
     await ingest().apply([gone, posted(6, "q", other, Operation.UPDATE), posted(7, "unknown", None, Operation.DELETE)])
     async with store.read() as reader:
         assert await links.of_track(reader, URI) == []
-
-
-def test_the_interest_covers_posts_only_with_rules() -> None:
-    assert interest_in(MAPPING, None).collections == {"fm.plyr.track"}
-    assert interest_in(MAPPING, RULES).needles == {"app.bsky.feed.post": (b"fm.plyr.track", b"plyr.fm")}
 
 
 async def test_a_gap_does_not_move_the_cursor(store: Store, ingest: Any) -> None:
@@ -366,7 +439,7 @@ class BreakingEngine:
 
 
 async def test_P157_killed_at_any_statement_and_restarted_the_state_is_the_same(
-    kit: Any, clock: Any, log: Any, tmp_path: Any
+    applier: Applier, kit: Any, clock: Any, log: Any, tmp_path: Any
 ) -> None:
     """Each run reads from the stored cursor; one that dies leaves nothing of its batch, the cursor neither."""
     events, states, kills = history(kit), [], 0
@@ -377,9 +450,7 @@ async def test_P157_killed_at_any_statement_and_restarted_the_state_is_the_same(
         store = Store(engine)
         while True:
             source = Scripted(events)
-            reading = Ingest(
-                store, source, mapping=MAPPING, rules=RULES, directory=kit.KnownIdentities(), clock=clock, log=log
-            )
+            reading = Ingest(store, source, applier, clock=clock, log=log)
             async with store.read() as reader:
                 stored = await cursors.get(reader, source.name)
             batch = [event for event in events if stored is None or event.position > stored.value][:4]
@@ -421,8 +492,19 @@ async def test_above_the_high_water_mark_nothing_is_read(store: Store, ingest: A
         await task
 
 
+async def test_without_a_high_water_mark_waiting_jobs_stop_nobody(store: Store, ingest: Any, kit: Any) -> None:
+    source = Scripted([wrote(number, kit.track_record(), rkey=f"r{number}") for number in range(1, 31)])
+    task = asyncio.create_task(ingest(source, batch_events=2, high_water=None).run())
+    async with asyncio.timeout(10):
+        while source.taken < 30:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_busy_store_delays_the_batch_and_a_broken_one_ends_the_run(
-    kit: Any, clock: Any, log: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    applier: Applier, clock: Any, log: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await (await Store.open(tmp_path / "x.db", clock=clock)).close()
     engine = BreakingEngine(await SqliteEngine.open(tmp_path / "x.db", readers=1))
@@ -436,15 +518,7 @@ async def test_a_busy_store_delays_the_batch_and_a_broken_one_ends_the_run(
 
     monkeypatch.setattr(engine, "_count", count)
     monkeypatch.setattr("firehose.ingest.backoff_seconds", lambda *_, **__: 0.01)
-    reading = Ingest(
-        store,
-        source,
-        mapping=MAPPING,
-        rules=None,
-        directory=kit.KnownIdentities(),
-        clock=clock,
-        log=log,
-    )
+    reading = Ingest(store, source, applier, clock=clock, log=log)
     await run_until(reading, store, 9)
     monkeypatch.undo()
     engine.break_at, source.events = 1, [SeenEvent(10)]
@@ -465,7 +539,7 @@ async def test_a_relays_frames_end_as_tracks(store: Store, ingest: Any, kit: Any
         ],
         start=1,
     ):
-        decoded = decode_repo_frame(repo.frame(seq, operation), interest_in(MAPPING, RULES))
+        decoded = decode_repo_frame(repo.frame(seq, operation), Interest(frozenset((*MAPPING, POSTS))))
         events += [SeenEvent(decoded)] if isinstance(decoded, int) else decoded.events
     await ingest().apply(events)
     async with store.read() as reader:

@@ -1,4 +1,4 @@
-"""Posts to links: rules R1, R2, R5 and R6 of POSTS.md."""
+"""Posts to links: rules R1, R2, R4 to R7 of POSTS.md."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from core.link import Link, LinkRule
 from core.types import AtUri
 from firehose.links import LinkRules, find_links
 
-RULES = LinkRules(frozenset({"fm.plyr.track"}), frozenset({"plyr.fm"}))
+RULES = LinkRules(
+    frozenset({"fm.plyr.track", "cloud.soundsky.audio"}), frozenset({"plyr.fm"}), frozenset({"music.example"})
+)
 POST = AtUri.parse("at://did:plc:poster222222222222222222/app.bsky.feed.post/3kaaaaaaaaaa2")
 TRACK = "at://did:plc:artist222222222222222222/fm.plyr.track/3kbbbbbbbbbb2"
 PAGE = "https://plyr.fm/track/42"
+SOUNDSKY = f"at://{POST.did}/cloud.soundsky.audio/3kcccccccccc2"
+PLAYER = "https://soundsky.cloud/?link=3kcccccccccc2"
+SONG = "https://music.example/song?id=1"
 NOW_US = 1_750_000_000_000_000
 
 
@@ -50,6 +55,16 @@ BOTH = {"$type": "app.bsky.embed.recordWithMedia", "record": QUOTE, "media": car
         ({"facets": facets(f"https://plyr.fm/{TRACK}")}, TRACK, LinkRule.PAGE_IN_FACET),
         ({"embed": card(f"https://plyr.fm/{TRACK.replace('//', '/')}")}, TRACK, LinkRule.PAGE_IN_EMBED),
         ({"embed": card("https://plyr.fm/at%3A//" + TRACK[5:].replace(":", "%3A"))}, TRACK, LinkRule.PAGE_IN_EMBED),
+        ({"tags": ["soundskyaudio", "soundskyid=3kcccccccccc2", "techno"]}, SOUNDSKY, LinkRule.SOUNDSKY_TAG),
+        ({"facets": facets(PLAYER)}, SOUNDSKY, LinkRule.SOUNDSKY_TAG),
+        ({"embed": card(PLAYER)}, SOUNDSKY, LinkRule.SOUNDSKY_TAG),
+        ({"tags": ["soundskyid=3kcccccccccc2"], "facets": facets(PLAYER)}, SOUNDSKY, LinkRule.SOUNDSKY_TAG),
+        (
+            {"embed": card("http://www.Music.example/song?id=1#top")},
+            "https://www.music.example/song?id=1",
+            LinkRule.PAGE_SAYS,
+        ),
+        ({"facets": facets(SONG, SONG + "#x")}, SONG, LinkRule.PAGE_SAYS),
     ],
 )
 def test_each_rule(fields: dict[str, Any], target: str, rule: LinkRule) -> None:
@@ -71,6 +86,14 @@ def test_each_rule(fields: dict[str, Any], target: str, rule: LinkRule) -> None:
         TRACK.replace("fm.plyr.track", "fm.plyr.dev.track"),
         "https://plyr.fm:99999999/track/1",
         "https://[plyr.fm/track/1",
+        "https://plyr.fm@evil.com/track/1",
+        "https://evil.com@plyr.fm/track/1",
+        "https://soundsky.cloud/?link=",
+        "https://soundsky.cloud/?link=a%2Fb",
+        "https://soundsky.cloud/?track=3kcccccccccc2",
+        "https://sub.music.example/song",
+        "https://music.example.evil.com/song",
+        "https://music.example/" + "x" * 2_000,
     ],
 )
 def test_what_is_no_track(url: str) -> None:
@@ -87,6 +110,22 @@ def test_a_mixtape_says_how_many_targets_it_has() -> None:
     assert [(link.target, link.targets_in_post) for link in found] == [(PAGE, 2), ("https://plyr.fm/track/43", 2)]
 
 
+def test_r4_a_soundsky_key_means_the_authors_own_record() -> None:
+    """Somebody else who shares the player's address names no record: keys are not unique."""
+    (link,) = links(facets=facets(PLAYER))
+    assert link.target.startswith(f"at://{POST.did}/")
+    unmapped = LinkRules(frozenset({"fm.plyr.track"}), frozenset())
+    record = {"tags": ["soundskyid=3kcccccccccc2"], "facets": facets(PLAYER)}
+    assert find_links(unmapped, POST, record, now_us=NOW_US) == []
+
+
+def test_r7_pages_are_asked_only_when_nothing_surer_is_there() -> None:
+    (link,) = links(embed=card(PAGE), facets=facets(SONG))
+    assert (link.target, link.rule) == (PAGE, LinkRule.PAGE_IN_EMBED)
+    found = links(facets=facets(*(f"{SONG}{n}" for n in range(9))))
+    assert [(link.rule, link.targets_in_post) for link in found] == [(LinkRule.PAGE_SAYS, 4)] * 4
+
+
 def test_replies_and_adult_posts_are_marked() -> None:
     values = {"$type": "com.atproto.label.defs#selfLabels", "values": [{"val": "nudity"}]}
     (link,) = links(embed=QUOTE, reply={"root": {}, "parent": {}}, labels=values)
@@ -96,16 +135,27 @@ def test_replies_and_adult_posts_are_marked() -> None:
 
 
 def test_the_prefilter_names_collections_and_hosts() -> None:
-    assert RULES.needles() == (b"fm.plyr.track", b"plyr.fm")
+    assert RULES.needles() == (
+        b"cloud.soundsky.audio",
+        b"fm.plyr.track",
+        b"music.example",
+        b"plyr.fm",
+        b"soundsky.cloud",
+        b"soundskyid=",
+    )
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from([PAGE, TRACK]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=20)
+    | st.sampled_from([PAGE, TRACK, PLAYER, SONG, "soundskyid=a"]),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
             st.sampled_from(
-                ["embed", "external", "record", "media", "uri", "associatedRefs", "facets", "features", "$type"]
+                ["embed", "external", "record", "media", "uri", "associatedRefs", "facets", "features", "$type", "tags"]
             ),
             inner,
             max_size=4,
@@ -118,4 +168,4 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_json_is_a_list_of_links(record: Any) -> None:
     for link in find_links(RULES, POST, record, now_us=NOW_US):
-        assert link.target in (PAGE, TRACK)
+        assert link.target in (PAGE, TRACK, SONG, SOUNDSKY, f"at://{POST.did}/cloud.soundsky.audio/a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BadRecord, Held, Misconfigured, NoAudio
+import firehose
+from core.errors import BadRecord, BlobTooLarge, Held, Misconfigured, NoAudio, Permanent
 from core.types import AtUri, Cid, Tid, Track, make_tid
-from firehose.records import CollectionMap, bare_track, clean_text, find_values, load_mapping, page_hosts, read_track
+from firehose.mapping import CollectionMap, load_mapping, page_hosts
+from firehose.records import bare_track, clean_text, find_values, read_track
+from firehose.unmapped import find_unmapped
 
 NOW_US = 1_750_000_000_000_000
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
@@ -89,21 +93,39 @@ def test_the_samples_cover_what_is_enabled() -> None:
     assert set(SAMPLES) == set(MAPPING)
 
 
+def lexicon_paths(lexicons: Path, name: str, owner: Any, properties: dict[str, Any], above: str = "") -> set[str]:
+    """Every path that a lexicon's record has, `[]` for the members of arrays; `*` for what a union holds."""
+    found = set()
+    for field, schema in properties.items():
+        path, inner = above + field, schema
+        found.add(path)
+        if schema["type"] == "array":
+            path, inner = path + "[]", schema["items"]
+            found.add(path)
+        if inner["type"] == "ref":
+            target, _, part = inner["ref"].partition("#")
+            file = lexicons / f"{target or name}.json"
+            if file.exists():
+                definitions = json.loads(file.read_text())["defs"] if target else owner
+                inner = definitions[part or "main"]
+        found |= lexicon_paths(lexicons, name, owner, inner.get("properties", {}), f"{path}.")
+        if inner["type"] == "union":
+            found.add(f"{path}.*")
+    return found
+
+
 def test_every_path_of_the_mapping_is_in_its_lexicon(shared_data: Path) -> None:
-    """But for plyr's pass-through fields on `audio.ooo.track` (LEXICONS, head)."""
-    for name, entry in MAPPING.items():
-        lexicon = json.loads((shared_data / "lexicons" / f"{name}.json").read_text())
-        known = set(lexicon["defs"]["main"]["record"]["properties"])
-        paths = (entry.blob, entry.url, entry.title, entry.artist, entry.album, entry.duration, entry.created)
-        paths += (entry.author_tags, entry.credits, entry.explicit, entry.hold_until, *entry.skip_if)
-        heads = {
-            part.split(".")[0].removesuffix("[]")
-            for path in paths
-            for part in (path or "").replace("+", "|").split("|")
-            if part and not part.startswith("@")
-        }
-        extensions = {"artist", "album", "supportGate"} if name == "audio.ooo.track" else set()
-        assert heads - known - extensions - {"createdAt"} == set(), name
+    """Those that are noted as well, and of collections that are off; but for plyr's pass-through fields on
+    `audio.ooo.track` (LEXICONS, head), and for names that every mapping has by default.
+    """
+    names = frozenset(json.loads((Path(firehose.__file__).parent / "collections.json").read_text())["collections"])
+    extensions = {"audio.ooo.track": {"artist", "album", "supportGate"}}
+    for name, entry in load_mapping(only=names).items():
+        definitions = json.loads((shared_data / "lexicons" / f"{name}.json").read_text())["defs"]
+        properties = definitions["main"]["record"]["properties"]
+        known = lexicon_paths(shared_data / "lexicons", name, definitions, properties)
+        missing = {path for path in entry.paths() if path not in known and path.split(".")[0] + ".*" not in known}
+        assert missing - extensions.get(name, set()) - {"createdAt", "labels.values[].val"} == set(), name
 
 
 @pytest.mark.parametrize("gate", [{"type": "any"}, {"type": "copyright"}, {"type": "new"}, {}, None, False, "x"])
@@ -232,6 +254,148 @@ def test_an_unknown_collection_is_a_configuration_error() -> None:
     assert set(load_mapping(only=frozenset({"fm.plyr.track"}))) == {"fm.plyr.track"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fm.plyr.stg.track",
+        "fm.plyr.privateMedia",
+        "ch.indiemusi.alpha.audioFile",
+        "app.bsky.feed.post",
+        "fm.plyr.*",
+        "song",
+        "",
+    ],
+)
+def test_some_collections_are_never_listened_to(name: str) -> None:
+    with pytest.raises(Misconfigured):
+        load_mapping(only=frozenset({name}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not json",
+        "[]",
+        "{}",
+        '{"collections": {"a.b.c": []}}',
+        '{"collections": {"a.b.c": {"title": 5}}}',
+        '{"collections": {"a.b.c": {"titel": "t"}}}',
+        '{"collections": {"a.b.c": {"walk": true}}}',
+        '{"collections": {"a.b.c": {"role": "symphony"}}}',
+        '{"collections": {"a.b.c": {"page_url": "https://x/{nobody}"}}}',
+        '{"collections": {"no name": {}}}',
+        '{"collections": {"fm.plyr.dev.track": {}}, "never": {"fm.plyr.dev.*": "x"}}',
+    ],
+)
+def test_a_mapping_that_makes_no_sense_is_a_configuration_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mapping.json").write_text(text)
+    with pytest.raises(Misconfigured):
+        load_mapping(tmp_path / "mapping.json")
+    with pytest.raises(Misconfigured):
+        load_mapping(tmp_path / "nowhere.json")
+
+
+def test_an_operators_own_mapping(tmp_path: Path) -> None:
+    text = '{"collections": {"com.example.song": {"blob": "a.b", "title": "t", "max_bytes": 999}}}'
+    (tmp_path / "mapping.json").write_text(text)
+    mapping = load_mapping(tmp_path / "mapping.json")["com.example.song"]
+    uri = AtUri.parse(f"at://did:plc:artist222222222222222222/com.example.song/{RKEY}")
+    with pytest.raises(BlobTooLarge):
+        read_track(mapping, uri, RECORD_CID, Tid(RKEY), {"a": {"b": BLOB}}, now_us=NOW_US)
+    smaller = {"a": {"b": BLOB | {"size": 999}}, "t": "T"}
+    assert read_track(mapping, uri, RECORD_CID, Tid(RKEY), smaller, now_us=NOW_US).title == "T"
+
+
+def walked(record: Any) -> Track:
+    mapping = load_mapping(only=frozenset({"com.example.song"}))["com.example.song"]
+    uri = AtUri.parse(f"at://did:plc:artist222222222222222222/com.example.song/{RKEY}")
+    return read_track(mapping, uri, RECORD_CID, Tid(RKEY), record, now_us=NOW_US)
+
+
+def test_a_collection_that_nobody_mapped_is_searched_for_audio() -> None:
+    cover = BLOB | {"mimeType": "image/png"}
+    other = "bafkreie5cvv4h45feadgeuwhbcutmh6t2ceseocckahdoe6uat64zmz454"
+    ogg = BLOB | {"mimeType": "application/ogg", "ref": {"$link": other}}
+    track = walked({"cover": cover, "x": [{"y": {"z": ogg}}], "late": BLOB, "name": "N", "publishedAt": "2024-01-01"})
+    assert (track.title, track.artist, track.blob.cid, track.created_us) == ("N", None, other, 1_700_000_000_000_000)
+    assert walked({"audio": BLOB, "publishedAt": "2024-01-01T00:00:00Z"}).created_us == 1_704_067_200_000_000
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"a": {"b": {"c": {"d": {"e": {"f": {"g": BLOB}}}}}}},  # seven levels down
+        {"covers": [BLOB | {"mimeType": "image/png"}] * 4, "audio": BLOB},  # the fifth blob
+        {"video": BLOB | {"mimeType": "video/mp4"}},
+        {"audio": {key: value for key, value in BLOB.items() if key != "$type"}},
+        {"many": [{"x": 1}] * 5000, "audio": BLOB},
+    ],
+)
+def test_the_search_is_bounded_and_takes_audio_only(record: Any) -> None:
+    with pytest.raises(NoAudio):
+        walked(record)
+
+
+@pytest.mark.parametrize("gate", ["supportGate", "gate", "visibility", "unlisted", "private"])
+def test_what_looks_like_a_gate_is_one_where_nobody_mapped(gate: str) -> None:
+    track = walked({"audio": BLOB, gate: False})
+    assert (track.gated, track.audio_key) == (True, None)
+
+
+def test_fields_that_no_path_reaches_are_reported_without_values() -> None:
+    soundsky = {
+        "$type": "cloud.soundsky.audio",
+        "audio": BLOB,
+        "metadata": {"title": "T", "bpm": 120, "mood": ["x"], "$type": "y"},
+        "waveform": BLOB,
+        "loud": True,
+        "secret word": "x",
+        "gone": None,
+    }
+    assert find_unmapped(MAPPING["cloud.soundsky.audio"], soundsky) == {
+        "metadata.mood": "array",
+        "waveform": "blob",
+        "loud": "boolean",
+        "?": "string",
+        "gone": "null",
+    }
+    plyr_features = plyr(
+        features=[{"did": "did:web:a.example.com", "handle": "a", "role": {}}, "did:web:b.example.com"]
+    )
+    assert find_unmapped(MAPPING["fm.plyr.track"], plyr_features) == {"features.role": "object"}
+    assert len(find_unmapped(MAPPING["fm.plyr.track"], {f"x{number}": 1 for number in range(500)})) == 16
+
+
+@pytest.mark.parametrize("collection", SAMPLES)
+def test_nothing_of_a_usual_record_is_reported(collection: str) -> None:
+    assert find_unmapped(MAPPING[collection], SAMPLES[collection][0]) == {}
+
+
+# --- seen in real data (LEXICONS section 2) ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mime", ["audio/vnd.wave", "audio/opus", "audio/mp3", "application/octet-stream", "", None])
+def test_a_blobs_type_is_a_claim_that_decides_nothing(mime: Any) -> None:
+    assert read("fm.plyr.track", plyr(audioBlob=BLOB | {"mimeType": mime})).blob.mime == (mime or "")
+
+
+def test_features_may_be_dids_or_objects() -> None:
+    features = ["did:web:a.example.com", {"did": "did:web:b.example.com", "handle": "b"}, "nobody", 5, {}]
+    track = read("fm.plyr.track", plyr(features=features))
+    assert sorted(track.credits) == ["did:web:a.example.com", "did:web:b.example.com"]
+
+
+def test_soundskys_mirror_post_and_sparks_shortest_sound_are_kept() -> None:
+    post = "at://did:plc:artist222222222222222222/app.bsky.feed.post/3kaaaaaaaaaa2"
+    record = SAMPLES["cloud.soundsky.audio"][0]
+    assert read("cloud.soundsky.audio", record | {"mirrorPost": post}).post_refs == (post,)
+    assert read("cloud.soundsky.audio", record | {"mirrorPost": {"uri": post, "cid": "x"}}).post_refs == (post,)
+    for nonsense in ("https://bsky.app/x", 5, {"uri": 5}, [post]):
+        assert read("cloud.soundsky.audio", record | {"mirrorPost": nonsense}).post_refs == ()
+    assert read("so.sprk.sound.audio", SAMPLES["so.sprk.sound.audio"][0]).feeds_min_seconds == 20
+
+
 def test_the_hosts_of_track_pages() -> None:
     assert page_hosts(MAPPING) == {"plyr.fm", "soundsky.cloud"}
 
@@ -251,11 +415,21 @@ INNER = st.dictionaries(
 def test_any_json_is_a_track_or_a_typed_refusal(collection: str, record: Any) -> None:
     try:
         track = read(collection, record)
-    except BadRecord:
+    except Permanent:
         return
     assert track.gated or track.audio_key
     assert 0 <= track.created_us <= NOW_US
     track.title.encode()
+
+
+@given(JSON | st.dictionaries(st.sampled_from(FIELDS), JSON | INNER))
+def test_any_json_can_be_searched(record: Any) -> None:
+    with contextlib.suppress(BadRecord):
+        assert walked(record).gated or walked(record).audio_key
+    for mapping in MAPPING.values():
+        for path, kind in find_unmapped(mapping, record).items():
+            assert path.isascii()
+            assert kind.isalpha()
 
 
 @given(st.text(st.characters(), max_size=3000))
@@ -271,15 +445,15 @@ def test_a_mapping_is_a_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("released", "held"),
-    [("2024-01-01T00:00:00Z", False), (None, False), ("2099-01-01T00:00:00Z", True), ("soon", True), (7, True)],
+    ("released", "hold_until_us"),
+    [("2024-01-01T00:00:00Z", None), (None, None), ("2099-01-01T00:00:00Z", 4_070_908_800_000_000)],
 )
-def test_a_track_is_held_until_its_release(released: Any, held: bool) -> None:
-    audio = {"$type": "blob", "ref": {"$link": CID}, "mimeType": "audio/ogg", "size": 1000}
-    record = {"title": "T", "audio": audio, "createdAt": "2024-01-01T00:00:00Z"}
-    record |= {} if released is None else {"releasedAt": released}
-    if held:
-        with pytest.raises(Held):
-            read("sh.comet.v0.feed.track", record)
-    else:
-        assert read("sh.comet.v0.feed.track", record).blob is not None
+def test_a_track_is_held_until_its_release(released: Any, hold_until_us: int | None) -> None:
+    track = read("sh.comet.v0.feed.track", {"title": "T", "audio": BLOB, "releasedAt": released})
+    assert (track.hold_until_us, track.blob.cid) == (hold_until_us, CID)
+
+
+@pytest.mark.parametrize("released", ["soon", 7, "2099-01-01", {"at": 1}])
+def test_a_release_that_cannot_be_read_holds_for_good(released: Any) -> None:
+    with pytest.raises(Held):
+        read("sh.comet.v0.feed.track", {"title": "T", "audio": BLOB, "releasedAt": released})

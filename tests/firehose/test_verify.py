@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from core.dagcbor import cid_binary, cid_bytes, cid_text, encode
 from core.keys import PublicKey
 from firehose.car import BadCar, Car, read_car
-from firehose.mst import BadTree, Tree, invert, key_layer
+from firehose.mst import MAX_ENTRIES, BadTree, Tree, invert, key_layer, shared_length
 from firehose.verify import BadCommit, verify_commit
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "commit-events.json").read_text())
@@ -146,6 +147,40 @@ needs_interop = pytest.mark.skipif(not INTEROP.exists(), reason=f"interop files 
 def test_P144_key_layers_of_the_interop_file() -> None:
     for case in json.loads((INTEROP / "mst" / "key_heights.json").read_text()):
         assert key_layer(case["key"].encode()) == case["height"]
+
+
+@needs_interop
+def test_P144_layers_of_the_example_keys_and_common_prefixes_of_the_interop_files() -> None:
+    keys = (INTEROP / "mst" / "example_keys.txt").read_text().split()
+    assert len(keys) > 100
+    for key in keys:
+        assert key_layer(key.encode()) == int(key[1]), key
+    for case in json.loads((INTEROP / "mst" / "common_prefix.json").read_text()):
+        assert shared_length(case["left"].encode(), case["right"].encode()) == case["len"]
+
+
+def one_node(entries: int, *, compressed: bool = True) -> Car:
+    """One node of keys that all belong to the lowest layer, as can be mined."""
+    value = cid_bytes(b"1")
+    keys = [key for number in range(4 * entries) if key_layer(key := f"a/{number:07}".encode()) == 0][:entries]
+    shared = [shared_length(one, other) if compressed else 0 for one, other in pairwise([b"", *keys])]
+    links = [{"p": count, "k": key[count:], "v": value, "t": None} for key, count in zip(keys, shared, strict=True)]
+    block = encode({"l": None, "e": links})
+    return Car(cid_bytes(block), {cid_bytes(block): memoryview(block)})
+
+
+def test_P144_a_node_with_mined_keys_is_refused() -> None:
+    car = one_node(MAX_ENTRIES)
+    assert Tree(car, car.root).root_cid() == car.root
+    car = one_node(MAX_ENTRIES + 1)
+    with pytest.raises(BadTree, match="too many"):
+        Tree(car, car.root)
+
+
+def test_P144_a_node_without_prefix_compression_is_refused() -> None:
+    car = one_node(2, compressed=False)
+    with pytest.raises(BadTree, match="compressed"):
+        Tree(car, car.root)
 
 
 @needs_interop

@@ -12,7 +12,7 @@ import pytest
 from core.analysis import Space, Tag, generation_of
 from core.errors import Corrupt
 from core.types import TrackState
-from store import analyses, generations, labels, tracks
+from store import analyses, generations, labels, posters, questions, repos, tracks
 from store.index import VectorIndex
 from store.migrate import Migration, migrate, packaged_migrations
 from store.sqlite import SqliteEngine
@@ -157,6 +157,29 @@ async def test_a_database_of_schema_1_goes_on_serving_while_it_is_heard_again(pl
         assert [row.duration_seconds for row in await tracks.rankable(tx)] == [101.0, 102.0]
     index = await VectorIndex.open(store, tmp_path / "index", spaces=living.serving.spaces, generation=OLD_HASH)
     assert index.products(Space.MUSICNN_TAGS, make.vector(1, 100)[None], [1, 2, 3])[0] == [1, 2]
+    await store.close()
+
+
+async def test_whoever_has_tracks_in_an_older_database_is_followed_and_walked(place, make):
+    """What these artists wish was never asked, and what they deleted meanwhile is not known."""
+    engine = await SqliteEngine.open(place.path)
+    await migrate(engine, packaged_migrations()[:1], now_us=5)
+    await engine.close()
+    fill_first_schema(place.path, make)
+    connection = sqlite3.connect(place.path)
+    connection.execute("UPDATE track SET did = ?, uri = ? WHERE track_id = 7", (make.did(7), make.uri(7, by=7)))
+    connection.execute(
+        "INSERT INTO link VALUES (?,?,?,'R2',1,0,0,1,1,9)", ("at://x/app.bsky.feed.post/a", make.uri(1), make.did(3))
+    )
+    connection.commit()
+    connection.close()
+    store = await place.open()
+    async with store.read() as reader:
+        assert await repos.followed(reader) == [make.did(0)]  # 7 has deleted all
+        assert [repo.reason for repo in await repos.due(reader, now_us=1, limit=9)] == ["upgraded"]
+        assert await posters.due(reader, now_us=1, limit=9) == [(make.did(3), 9, 0)]
+        asked = [uri for uri, _ in await questions.due(reader, now_us=1, limit=9)]
+        assert sorted(asked) == [make.uri(number) for number in range(1, 7)]
     await store.close()
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from core.job import JobState
 from core.link import LinkRule
-from core.types import Account, TrackState, Visibility, make_tid
-from store import analyses, jobs, labels, links, tracks
+from core.types import Account, Cid, Track, TrackState, Visibility, make_tid
+from store import analyses, jobs, labels, links, tracks, wishes
+from store.wishes import Scope, Wish, WishKind
 
 NOW = 1_800_000_000_000_000
 
@@ -28,6 +29,10 @@ async def test_a_record_comes_back_as_it_was_put(store, make):
         gated=True,
         visibility_check="plyr",
         role="sound",
+        feeds_min_seconds=20.0,
+        hold_until_us=NOW + 5,
+        post_refs=("at://did:plc:x/app.bsky.feed.post/3k",),
+        verified=True,
         extra={"isrc": "XX", "deep": [1, {"a": None}]},
     )
     async with store.write() as tx:
@@ -54,6 +59,18 @@ async def test_an_older_or_equal_rev_changes_nothing(store, place, make, rev):
         late = make.track(1, rev=rev, title="Other")
         assert not await tracks.put(tx, late, state=TrackState.QUEUED, reason=None, now_us=NOW + 9)
     assert place.content() == before
+
+
+@pytest.mark.parametrize("before_is_proven", [False, True])
+async def test_P174_of_two_versions_of_one_rev_the_proven_one_counts(store, make, before_is_proven):
+    told, signed = (make.track(1, cid=Cid(cid), rev=1) for cid in ("bafytold", "bafysigned"))
+    told, signed = (dataclasses.replace(told, verified=before_is_proven), dataclasses.replace(signed, verified=True))
+    async with store.write() as tx:
+        await make.stored(tx, told)
+        assert await tracks.put(tx, signed, state=TrackState.QUEUED, reason=None, now_us=NOW) is not before_is_proven
+        assert not await tracks.put(tx, signed, state=TrackState.QUEUED, reason=None, now_us=NOW)  # once
+        kept = (await tracks.get(tx, make.uri(1))).track
+    assert kept.cid == ("bafytold" if before_is_proven else "bafysigned")
 
 
 async def test_a_newer_rev_keeps_number_and_first_sight_and_forgets_visibility(store, make):
@@ -221,3 +238,64 @@ async def test_p151_inactive_accounts_take_their_tracks_and_posts_out_and_back(s
         await tracks.put_account(tx, Account(make.did(1), True), now_us=NOW)
         both = await tracks.rankable(tx)
     assert [(track.uri, len(track.links)) for track in both] == [(make.uri(1), 2), (make.uri(2, 1), 0)]
+
+
+@pytest.mark.parametrize(
+    ("declared_ms", "decoded", "shown"),
+    [(None, None, False), (19_999, None, False), (20_000, None, True), (5, 180, True)],
+)
+async def test_short_sounds_of_some_collections_are_not_rankable(store, make, declared_ms, decoded, shown):
+    await _judged(store, make, make.track(1, duration_ms=declared_ms, feeds_min_seconds=20.0))
+    async with store.write() as tx:
+        if decoded is not None:
+            await analyses.put(tx, "audio-1", make.analysis(), now_us=NOW)
+        assert bool(await tracks.rankable(tx)) is shown
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+async def test_the_tracks_and_posts_of_who_wants_no_feeds_are_left_out(store, make, scope):
+    await _judged(store, make, make.track(1, by=0))
+    await _judged(store, make, make.track(2, by=1))
+    async with store.write() as tx:
+        await links.put(tx, [make.link(make.uri(1), author=1)], now_us=NOW)
+        uri = f"at://{make.did(1)}/example.earmark.optout/self"
+        await wishes.put(tx, Wish(uri, make.did(1), WishKind.OPTOUT, make_tid(NOW), scope), now_us=NOW)
+        found = {track.uri: len(track.links) for track in await tracks.rankable(tx)}
+    willing = scope is Scope.NONE
+    assert found == ({make.uri(1): 1, make.uri(2, 1): 0} if willing else {make.uri(1): 0})
+
+
+async def test_a_blanked_account_keeps_addresses_only(store, make, place):
+    rich = make.track(1, album="Album", credits=(make.did(5),), page_url="https://plyr.fm/track/1", verified=True)
+    async with store.write() as tx:
+        await make.stored(tx, rich)
+        await make.stored(tx, make.track(2, by=1))
+        await tracks.withdraw(tx, make.uri(3), make_tid(NOW), now_us=NOW)
+        await tracks.blank(tx, make.did(0), reason="opted_out", now_us=NOW + 5)
+        blank, gone = await tracks.of_account(tx, make.did(0))
+        other = await tracks.get(tx, make.uri(2, 1))
+    assert blank.track == Track(rich.uri, Cid(""), rich.rev, "", 0)
+    assert (blank.state, blank.reason, blank.updated_us) == (TrackState.REFUSED, "opted_out", NOW + 5)
+    assert (gone.state, other.track.title) == (TrackState.WITHDRAWN, "Song 2")
+    assert not any(word in repr(place.content()["track"]) for word in ("Song 1", "Album", "audio-1", "plyr.fm/track/1"))
+
+
+async def test_a_version_is_verified_and_a_newer_one_is_not(store, make):
+    async with store.write() as tx:
+        await make.stored(tx, make.track(1))
+        assert not await tracks.verify(tx, make.uri(1), "record-1-9")
+        assert not (await tracks.get(tx, make.uri(1))).track.verified
+        assert await tracks.verify(tx, make.uri(1), "record-1-1")
+        assert (await tracks.get(tx, make.uri(1))).track.verified
+        await make.stored(tx, make.track(1, rev=2))
+        assert not (await tracks.get(tx, make.uri(1))).track.verified
+
+
+async def test_only_an_unpinned_tombstone_can_be_replaced_by_the_same_version(store, make):
+    async with store.write() as tx:
+        await make.stored(tx, make.track(1))
+        await tracks.unpin(tx, make.uri(1))  # no tombstone
+        await tracks.withdraw(tx, make.uri(1), make.track(1).rev, now_us=NOW)
+        assert not await tracks.put(tx, make.track(1), state=TrackState.QUEUED, reason=None, now_us=NOW)
+        await tracks.unpin(tx, make.uri(1))
+        assert await tracks.put(tx, make.track(1), state=TrackState.QUEUED, reason=None, now_us=NOW)

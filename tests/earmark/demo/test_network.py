@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from core.dagcbor import RAW, cid_of, encode
+from core.dagcbor import RAW, cid_of, cid_text, encode
 from core.errors import Misconfigured
 from core.keys import PublicKey, SigningKey
 from core.types import is_plc
@@ -77,7 +77,7 @@ async def test_p205_p207_did_documents(network: Network, http: aiohttp.ClientSes
     }
     assert (await get(http, f"{network.url}/did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"))[0] == 404
     network.switches.directory_down = True
-    assert (await get(http, f"{network.url}/{did}"))[0] == 503
+    assert (await get(http, f"{network.url}/{did}"))[0] == 502
 
 
 async def test_p181_p182_blobs_come_whole_from_memory_and_from_files(
@@ -113,7 +113,7 @@ async def test_p186_absent_and_wrong_blobs(network: Network, http: aiohttp.Clien
     _, second = add_track(network, account, b"other bytes")
     network.delete_record(account, TRACKS, uri.rpartition("/")[2])
     network.switches.pds_down = True
-    assert (await get(http, method, did=account.did, cid=second))[0] == 503
+    assert (await get(http, method, did=account.did, cid=second))[0] == 502
 
 
 async def test_p177_errors_name_the_state_of_the_account(network: Network, http: aiohttp.ClientSession) -> None:
@@ -154,6 +154,31 @@ async def test_records_are_listed_fetched_and_proven(network: Network, http: aio
     assert all(record.cid in car for record in account.repo.records.values())
 
 
+async def test_p175_repositories_are_listed_by_collection_and_described(
+    network: Network, http: aiohttp.ClientSession
+) -> None:
+    accounts = [network.create_account(f"{name}.test") for name in ("ada", "eve", "joe", "kim")]
+    for account in accounts[:3]:
+        add_track(network, account, account.did.encode())
+    network.create_record(accounts[3], "com.example.other", None, {})
+    methods, dids = f"{network.url}/xrpc/com.atproto", sorted(account.did for account in accounts[:3])
+    query = {"collection": TRACKS, "limit": "2"}
+    _, page = await get(http, f"{methods}.sync.listReposByCollection", **query)
+    assert [repo["did"] for repo in page["repos"]] == dids[:2]
+    answer = await get(http, f"{methods}.sync.listReposByCollection", **query, cursor=page["cursor"])
+    assert answer == (200, {"repos": [{"did": dids[2]}]})
+    head = accounts[0].repo.head
+    answer = await get(http, f"{methods}.sync.getLatestCommit", did=accounts[0].did)
+    assert answer == (200, {"cid": cid_text(head.cid), "rev": head.rev})
+    _, described = await get(http, f"{methods}.repo.describeRepo", repo="ada.test")
+    assert (described["did"], described["collections"]) == (accounts[0].did, [TRACKS])
+    network.set_account_status(accounts[0], False, "deactivated")
+    for method, name in (("sync.getLatestCommit", "did"), ("repo.describeRepo", "repo")):
+        assert (await get(http, f"{methods}.{method}", **{name: accounts[0].did}))[1]["error"] == "RepoDeactivated"
+    _, page = await get(http, f"{methods}.sync.listReposByCollection", collection=TRACKS)
+    assert accounts[0].did not in [repo["did"] for repo in page["repos"]]
+
+
 async def test_small_methods_and_unknown_ones(network: Network, http: aiohttp.ClientSession) -> None:
     account = network.create_account("ada.test")
     xrpc = f"{network.url}/xrpc"
@@ -181,4 +206,4 @@ async def test_what_plyr_says_of_tracks(network: Network, http: aiohttp.ClientSe
     for unknown in (plain, "at://nobody", ""):
         assert (await get(http, method, uri=unknown))[0] == 404
     network.switches.visibility_down = True
-    assert (await get(http, method, uri=gated))[0] == 503
+    assert (await get(http, method, uri=gated))[0] == 502
