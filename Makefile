@@ -7,7 +7,7 @@ FOLDER ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install models test demo check format bench bench-peers references clean
+.PHONY: help install models test test-network demo check format bench bench-peers references clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -20,6 +20,11 @@ models: $(VENV)/.installed
 
 test: models $(VENV)/.dev ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+# Node and the servers lie in the user's cache, or in EARMARK_TEST_NETWORK; installed again for another lock file only.
+test-network: models $(VENV)/.dev ## run the tests against the reference PDS and PLC directory (fetches 0.5 GB once)
+	@$(BIN)/python tests/network/install.py
+	$(BIN)/python -m pytest -m network tests/network $(ARGS)
 
 demo: models ## embedded network + the whole service (FOLDER=your/music, ARGS=--once)
 	$(BIN)/earmark demo $(ARGS) $(if $(FOLDER),"$(FOLDER)")
