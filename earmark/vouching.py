@@ -17,7 +17,7 @@ from firehose.apply import Applier
 from firehose.control import PROFILE, SELF
 from firehose.events import AccountEvent, Event, Operation, RecordEvent
 from firehose.repostatus import RepoStatus
-from store import Store, tracks, wishes
+from store import Store, accounts, tracks, wishes
 from store.tracks import StoredTrack
 from store.wishes import Scope
 
@@ -79,7 +79,7 @@ class Vouching:
 
     async def _account(self, did: Did) -> Account:
         async with self._store.read() as reader:
-            return await tracks.get_account(reader, did)
+            return await accounts.get(reader, did)
 
     async def _ask_artist(self, did: Did) -> None:
         """Profile and opt-outs are fetched once, when we first have to do with the account; later the stream tells."""

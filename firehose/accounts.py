@@ -6,7 +6,7 @@ from core.types import Account, make_tid, tid_microseconds
 from firehose.answers import NOT_FOUND
 from firehose.events import AccountEvent
 from firehose.withdrawal import withdraw
-from store import Tx, jobs, links, repos, signals, tracks, wishes
+from store import Tx, accounts, jobs, links, repos, signals, tracks, wishes
 
 DELETED = "deleted"
 # A stream that says something so much older than what is known repeats itself, or is the slower one of two that both
@@ -23,13 +23,13 @@ async def apply_account(tx: Tx, event: AccountEvent, *, now_us: int) -> None:
     """
     account = event.account
     said_us = min(event.time_us, now_us) if event.time_us is not None and event.position else None
-    known_us = await tracks.account_said_us(tx, account.did)
+    known_us = await accounts.said_us(tx, account.did)
     if said_us is not None and known_us is not None and said_us < known_us - STALE_US:
         return
-    before = await tracks.get_account(tx, account.did)
+    before = await accounts.get(tx, account.did)
     if not event.position and not _counts(before, account):
         return
-    if await tracks.put_account(tx, account, now_us=now_us, said_us=said_us):
+    if await accounts.put(tx, account, now_us=now_us, said_us=said_us):
         await links.ring_for(tx, account.did)
         if account.active:
             await jobs.hasten(tx, account.did, reason="account_inactive", now_us=now_us)

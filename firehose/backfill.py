@@ -22,7 +22,7 @@ from firehose.apply import Applier
 from firehose.census import list_accounts
 from firehose.events import AccountEvent, Event, Operation, RecordEvent
 from firehose.walk import RepoWalker
-from store import Store, Tx, backfills, jobs, repos, tracks
+from store import Store, Tx, accounts, backfills, jobs, repos
 from store.backfills import BackfillProgress, StoredBackfill
 
 SOURCE = "backfill"
@@ -118,6 +118,7 @@ class Backfill:
             found = found if stored is None else await backfills.progress(reader, stored.backfill_id)
         return {
             "stage": self.stage,
+            "asking": self._relay_url if self.stage == "listing" else None,
             "limited": self._full,
             "trouble": self.trouble,
             "repositories": found.waiting + found.done + found.failed,
@@ -195,7 +196,7 @@ class Backfill:
         found, before = 0, tuple[Event, ...]()
         for _ in range(MAX_ROUNDS):
             async with self._store.read() as reader:
-                known, account = await repos.known(reader, did), await tracks.get_account(reader, did)
+                known, account = await repos.known(reader, did), await accounts.get(reader, did)
             walk = await self._walker.walk(did, self._walked, known, since_us=self._wanted.since_us)
             found = max(found, sum(walk.listed[name] for name in self._wanted.collections))
             if walk.rev is not None and not account.active:

@@ -13,7 +13,7 @@ from firehose.apply import Applier
 from firehose.backfill import BATCH_EVENTS
 from firehose.events import AccountEvent
 from firehose.walk import RepoWalker
-from store import Store, repos, tracks
+from store import Store, accounts, repos
 from store.repos import StoredRepo
 
 WALKERS = 3  # at once
@@ -89,7 +89,7 @@ class Resync:
     async def _walk(self, repo: StoredRepo) -> None:
         began_us = self._clock.now_us()
         async with self._store.read() as reader:
-            known, account = await repos.known(reader, repo.did), await tracks.get_account(reader, repo.did)
+            known, account = await repos.known(reader, repo.did), await accounts.get(reader, repo.did)
         walk = await self._walker.walk(repo.did, self._collections, known)
         events = walk.events
         if walk.rev is not None and not account.active:
@@ -100,7 +100,7 @@ class Resync:
                 await self._applier.apply(tx, batch, now_us=self._clock.now_us())
             self._applier.note(batch, SOURCE)
         async with self._store.read() as reader:
-            account = await tracks.get_account(reader, repo.did)
+            account = await accounts.get(reader, repo.did)
         if walk.rev is None and account.status == NOT_FOUND:
             raise AccountAway(f"{repo.did}: its host does not know it")  # it may again: it is asked until it does
         now_us = self._clock.now_us()

@@ -9,6 +9,7 @@ writes.
 """
 
 from store import (
+    accounts,
     analyses,
     backfills,
     cursors,
@@ -35,6 +36,7 @@ __all__ = [
     "Reader",
     "Store",
     "Tx",
+    "accounts",
     "analyses",
     "backfills",
     "cursors",

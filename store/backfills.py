@@ -17,7 +17,7 @@ from store.engine import Reader, Row, Tx
 class StoredBackfill:
     """`wanted` is the canonical text of what was asked for. `listing`: where the search for accounts stands, else None.
 
-    `state`: running, done, or limited (it brought as many tracks as were wanted).
+    `state`: unfinished, done, or limited (it brought as many tracks as were wanted).
     """
 
     backfill_id: int
@@ -44,7 +44,7 @@ class BackfillProgress:
 
 async def begin(tx: Tx, wanted: str, listing: dict[str, Any] | None, *, now_us: int) -> StoredBackfill:
     """The one that was begun for the same wish and has not ended, else a new one; ended ones are forgotten then."""
-    row = await tx.row("backfills.running", wanted=wanted)
+    row = await tx.row("backfills.unfinished", wanted=wanted)
     if row is not None:
         return _backfill(row)
     await tx.run("backfills.forget_ended_repos")
@@ -52,7 +52,7 @@ async def begin(tx: Tx, wanted: str, listing: dict[str, Any] | None, *, now_us: 
     backfill_id = await sequence.take(tx, "backfill", 1)
     text = _listing_text(listing)
     await tx.run("backfills.begin", backfill_id=backfill_id, wanted=wanted, listing=text, now_us=now_us)
-    return StoredBackfill(backfill_id, wanted, "running", listing, now_us, None)
+    return StoredBackfill(backfill_id, wanted, "unfinished", listing, now_us, None)
 
 
 async def latest(r: Reader) -> StoredBackfill | None:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from core.link import Link
-from core.types import Account, AtUri, BlobRef, Cid, Did, Tid, Track, TrackState, Visibility
+from core.types import AtUri, BlobRef, Cid, Did, Tid, Track, TrackState, Visibility
 from store import jobs, sequence
 from store.engine import Reader, Row, Tx
 from store.links import of_all_tracks
@@ -144,32 +144,6 @@ async def to_ask_again(r: Reader, *, before_us: int, now_us: int, limit: int) ->
     """
     rows = await r.rows("tracks.to_ask_again", before_us=before_us, now_us=now_us, limit=limit)
     return [(uri, cid) for uri, cid in rows]
-
-
-async def put_account(tx: Tx, account: Account, *, now_us: int, said_us: int | None = None) -> bool:
-    """Keep what an account's host says. True if it became active or inactive; unknown accounts count as active.
-
-    `said_us`: when, if a stream tells. An active account that was never otherwise gets no row: the firehose names
-    strangers all day.
-    """
-    known = await get_account(tx, account.did)
-    if account == known:
-        return False
-    parameters = {"did": account.did, "active": int(account.active), "status": account.status}
-    await tx.run("tracks.put_account", **parameters, said_us=said_us, now_us=now_us)
-    return account.active != known.active
-
-
-async def account_said_us(r: Reader, did: str) -> int | None:
-    """The newest time that a stream gave for a change of the account; None when none did."""
-    found: int | None = await r.value("tracks.account_said_us", did=did)
-    return found
-
-
-async def get_account(r: Reader, did: str) -> Account:
-    """What an account's host last said; unknown accounts count as active."""
-    row = await r.row("tracks.account", did=did)
-    return Account(Did(did), True) if row is None else Account(Did(did), bool(row[0]), row[1])
 
 
 async def of_account(r: Reader, did: str) -> list[StoredTrack]:

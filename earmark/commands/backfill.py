@@ -121,7 +121,8 @@ class _Shown:
             self._began = (now, over)
         left = self._left(said, over, now)
         later = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in said["put_off"].items())
-        what = f"{said['stage']}: {said['found']} tracks found, {said['changed']} {self._verb} hear"
+        asking = f", asking {said['asking']}" if said["asking"] else ""
+        what = f"{said['stage']}{asking}: {said['found']} tracks found, {said['changed']} {self._verb} hear"
         what += f"; put off: {later}" if later else ""
         if self._terminal:
             total = said["repositories"] if self._began else None

@@ -1,21 +1,21 @@
--- name: running(wanted)^
+-- name: unfinished(wanted)^
 -- The one to go on with when the same is asked for again.
 SELECT backfill_id, wanted, state, listing, started_us, finished_us FROM backfill
-WHERE state = 'running' AND wanted = :wanted ORDER BY backfill_id DESC LIMIT 1;
+WHERE state = 'unfinished' AND wanted = :wanted ORDER BY backfill_id DESC LIMIT 1;
 
 -- name: latest()^
 SELECT backfill_id, wanted, state, listing, started_us, finished_us FROM backfill ORDER BY backfill_id DESC LIMIT 1;
 
 -- name: forget_ended_repos()!
 DELETE FROM backfill_repo
-WHERE backfill_id IN (SELECT backfill_id FROM backfill WHERE state <> 'running');
+WHERE backfill_id IN (SELECT backfill_id FROM backfill WHERE state <> 'unfinished');
 
 -- name: forget_ended()!
-DELETE FROM backfill WHERE state <> 'running';
+DELETE FROM backfill WHERE state <> 'unfinished';
 
 -- name: begin(backfill_id, wanted, listing, now_us)!
 INSERT INTO backfill (backfill_id, wanted, state, listing, started_us, finished_us)
-VALUES (:backfill_id, :wanted, 'running', :listing, :now_us, NULL);
+VALUES (:backfill_id, :wanted, 'unfinished', :listing, :now_us, NULL);
 
 -- name: note_listing(backfill_id, listing)!
 UPDATE backfill SET listing = :listing WHERE backfill_id = :backfill_id;

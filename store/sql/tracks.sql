@@ -117,18 +117,6 @@ UPDATE track SET
     visibility = :visibility, page_url = coalesce(:page_url, page_url), visibility_us = :now_us, updated_us = :now_us
 WHERE uri = :uri AND state <> 'withdrawn';
 
--- name: account(did)^
-SELECT active, status FROM account WHERE did = :did;
-
--- name: account_said_us(did)$
-SELECT said_us FROM account WHERE did = :did;
-
--- name: put_account(did, active, status, said_us, now_us)!
-INSERT INTO account (did, active, status, said_us, updated_us) VALUES (:did, :active, :status, :said_us, :now_us)
-ON CONFLICT (did) DO UPDATE SET
-    active = excluded.active, status = excluded.status, updated_us = excluded.updated_us,
-    said_us = coalesce(excluded.said_us, account.said_us);
-
 -- name: rankable()
 -- Everything that feeds may show. The decoded duration wins over the record's word.
 SELECT

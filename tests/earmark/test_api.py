@@ -19,7 +19,7 @@ from core.log import Log
 from core.types import Account, AtUri, BlobRef, Cid, Did, Tid, Track, TrackState, make_tid
 from earmark.api import Api
 from feedgen.live import LiveFeeds
-from store import Store, analyses, labels, links, tracks, wishes
+from store import Store, accounts, analyses, labels, links, tracks, wishes
 from store.index import VectorIndex
 from store.wishes import Scope, Wish, WishKind
 
@@ -114,7 +114,7 @@ async def test_feed_lists_leave_out_who_is_away_or_does_not_want_to_be_seen(tmp_
         await site.wish(0, Scope.FEEDS, logged_in_only=False)
         assert await site.shown() == [uri(2), uri(3)]
         async with store.write() as tx:
-            await tracks.put_account(tx, Account(did(3), False, "deactivated"), now_us=1)
+            await accounts.put(tx, Account(did(3), False, "deactivated"), now_us=1)
             await links.ring_for(tx, did(3))
         assert await site.shown() == [uri(2)]
     finally:

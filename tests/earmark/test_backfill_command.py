@@ -175,7 +175,7 @@ def _anywhere(settings: Settings) -> Any:
 
 
 async def _running(database: Path) -> bool:
-    return bool(ask(database, "SELECT count(*) FROM backfill WHERE state = 'running'"))
+    return bool(ask(database, "SELECT count(*) FROM backfill WHERE state = 'unfinished'"))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from earmark.reanalysis import PutInPlace, Reanalysis
 from earmark.recheck import enqueue_stale
 from earmark.rehearing import Patience, Rehearing
 from earmark.worker import Worker
-from store import Store, analyses, generations, jobs, labels, tracks
+from store import Store, accounts, analyses, generations, jobs, labels, tracks
 from store.engine import Engine
 from store.generations import Generation, GenerationState
 from store.index import VectorIndex
@@ -380,7 +380,7 @@ async def test_what_its_artist_hides_gates_or_deletes_meanwhile_is_not_kept(plac
 
     place.ears.meanwhile = meanwhile
     async with place.store.write() as tx:
-        await tracks.put_account(tx, Account(DID, active=True), now_us=1)
+        await accounts.put(tx, Account(DID, active=True), now_us=1)
     await place.steps()
     assert place.ears.heard == ["audio-2", "audio-3", "audio-4", "audio-5"]  # the hidden one is not even fetched
     verdict = (await place.verdict(hidden)).verdict
@@ -394,14 +394,14 @@ async def test_what_its_artist_hides_gates_or_deletes_meanwhile_is_not_kept(plac
 async def test_an_account_that_is_away_is_heard_when_it_is_back(place: Place) -> None:
     (uri,) = await heard_with_old(place, 1)
     async with place.store.write() as tx:
-        await tracks.put_account(tx, Account(DID, active=False, status="deactivated"), now_us=1)
+        await accounts.put(tx, Account(DID, active=False, status="deactivated"), now_us=1)
     await place.arrange(NEW)
     await place.steps()
     assert place.ears.heard == []
     assert (await place.living()).serving.packs == NEW
     assert (await place.verdict(uri)).verdict.labels == ("ambient",)
     async with place.store.write() as tx:
-        await tracks.put_account(tx, Account(DID, active=True), now_us=2)
+        await accounts.put(tx, Account(DID, active=True), now_us=2)
     await place.steps()
     assert (await place.verdict(uri)).verdict.labels == ("techno",)
     assert await place.contents(NEW) == ({"audio-1"}, {1})

@@ -9,7 +9,7 @@ from core.analysis import Verdict, VerdictStatus
 from core.clock import SystemClock
 from core.types import Account, AtUri, BlobRef, Cid, Did, Tid, Track, TrackState, Visibility, make_tid
 from earmark.recheck import AGAIN_AFTER_SECONDS, enqueue_stale
-from store import Store, jobs, labels, tracks
+from store import Store, accounts, jobs, labels, tracks
 
 DID = "did:plc:" + "a" * 24
 WEEK_US = int(AGAIN_AFTER_SECONDS * 1e6)
@@ -84,11 +84,11 @@ async def test_p151_verdicts_on_tracks_of_accounts_that_are_away_wait(tmp_path: 
                 await tracks.put(tx, one, state=TrackState.READY, reason=None, now_us=NOW_US)
                 verdict = Verdict(VerdictStatus.OK, labels=names)
                 await labels.put_verdict(tx, str(one.uri), verdict, now_us=NOW_US)
-            await tracks.put_account(tx, Account(Did(DID), active=False, status="takendown"), now_us=NOW_US)
+            await accounts.put(tx, Account(Did(DID), active=False, status="takendown"), now_us=NOW_US)
         async with store.read() as reader:
             assert [row.uri for row in await labels.pending(reader, 10)] == [str(track(1).uri)]
         async with store.write() as tx:
-            await tracks.put_account(tx, Account(Did(DID), active=True), now_us=NOW_US + 1)
+            await accounts.put(tx, Account(Did(DID), active=True), now_us=NOW_US + 1)
             assert len(await labels.pending(tx, 10)) == 2
     finally:
         await store.close()

@@ -16,7 +16,7 @@ from core.types import Account, AtUri, BlobRef, Cid, Tid, Track, TrackState, Vis
 from earmark.report import track_report
 from labeler.musicnn import TagMapping
 from labeler.policy import Policy
-from store import Store, analyses, generations, labels, tracks, wishes
+from store import Store, accounts, analyses, generations, labels, tracks, wishes
 from store.wishes import Scope, Wish, WishKind
 
 NOW_US = 1_800_000_000_000_000
@@ -100,7 +100,7 @@ async def hide(store: Store, way: str) -> None:
     """What keeps a public track from people who are logged out."""
     async with store.write() as tx:
         if way in ("takendown", "suspended", "deactivated", "something new"):
-            await tracks.put_account(tx, Account(URI.did, False, way), now_us=NOW_US)
+            await accounts.put(tx, Account(URI.did, False, way), now_us=NOW_US)
         elif way == "held":
             await tracks.set_state(tx, str(URI), TrackState.QUEUED, "held", now_us=NOW_US)
         else:

@@ -28,7 +28,7 @@ from core.xrpc import Call, decode_params
 from feedgen import FeedMethods, LiveFeeds
 from feedgen.methods import DESCRIBE_FEED_GENERATOR, GET_FEED_SKELETON
 from models.moods import load_prior
-from store import Store, analyses, labels, links, posters, tracks
+from store import Store, accounts, analyses, labels, links, posters, tracks
 from store.index import VectorIndex
 
 SERVICE = "did:web:music.example.com"
@@ -271,7 +271,7 @@ async def delete_post(network: Network, number: int) -> None:
 
 async def deactivate(network: Network, number: int) -> None:
     async with network.store.write() as tx:
-        await tracks.put_account(tx, Account(network.did(number), active=False), now_us=1)
+        await accounts.put(tx, Account(network.did(number), active=False), now_us=1)
 
 
 async def refuse(network: Network, number: int) -> None:

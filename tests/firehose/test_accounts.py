@@ -16,7 +16,7 @@ from firehose.control import OPTOUT, PROFILE, ControlRecords
 from firehose.events import AccountEvent, IdentityEvent, Operation, RecordEvent
 from firehose.identity import DidDirectory
 from firehose.repostatus import RepoStatus
-from store import analyses, jobs, labels, links, repos, signals, tracks, wishes
+from store import accounts, analyses, jobs, labels, links, repos, signals, wishes
 from store.signals import Signal, SignalKind
 from store.wishes import Scope, Standing
 
@@ -87,7 +87,7 @@ async def test_P151_an_account_that_is_away_is_shown_nowhere_and_comes_back_as_i
     async with artists.store.read() as reader:  # kept, and its labels stay: who hides the record hides them
         assert (await labels.get_verdict(reader, URI)).verdict.labels == ("techno",)
         assert await analyses.get(reader, key, artists.generation) is not None
-        assert await tracks.get_account(reader, DID) == away(status).account
+        assert await accounts.get(reader, DID) == away(status).account
     await artists.apply(back())
     assert (await artists.rankable(), (await artists.stored()).state) == ([URI], TrackState.READY)
 
@@ -172,7 +172,7 @@ async def test_P153_no_word_of_its_own_host_but_deletion_ends_a_takedown(artists
     for active, status in ((True, None), (False, "deactivated"), (False, "not_found"), (True, None)):
         await artists.apply(AccountEvent(DID, active, status, 0))  # asked
         async with artists.store.read() as reader:
-            assert await tracks.get_account(reader, DID) == away(held).account
+            assert await accounts.get(reader, DID) == away(held).account
     await artists.apply(AccountEvent(DID, False, "deleted", 0))
     assert (await artists.stored()).state is TrackState.WITHDRAWN
 

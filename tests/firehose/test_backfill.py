@@ -28,7 +28,7 @@ from firehose.proof import RecordProver
 from firehose.pulse import Pulse
 from firehose.safehttp import GuardedHttp
 from firehose.walk import RepoWalker
-from store import Store, backfills, jobs, tracks
+from store import Store, accounts, backfills, jobs, tracks
 
 TRACKS = "fm.plyr.track"
 WANTED = Wanted((TRACKS,))
@@ -170,22 +170,22 @@ async def test_P177_accounts_that_are_away_hide_and_come_back(world: World) -> N
     said = await world.run()
     assert (said["done"], said["withdrawn"]) == (1, 0)
     async with world.store.read() as reader:
-        assert not (await tracks.get_account(reader, artist.did)).active
+        assert not (await accounts.get(reader, artist.did)).active
     world.network.set_account_status(artist, True)
     await world.run()
     async with world.store.read() as reader:
-        assert (await tracks.get_account(reader, artist.did)).active
+        assert (await accounts.get(reader, artist.did)).active
 
 
 async def test_P153_a_takedown_elsewhere_stands_though_the_host_serves_on(world: World) -> None:
     artist = world.artist("artist", 1)
     await world.run()
     async with world.store.write() as tx:
-        away = replace(await tracks.get_account(tx, artist.did), active=False, status="takendown")
-        await tracks.put_account(tx, away, now_us=world.clock.now_us())
+        away = replace(await accounts.get(tx, artist.did), active=False, status="takendown")
+        await accounts.put(tx, away, now_us=world.clock.now_us())
     await world.run()
     async with world.store.read() as reader:
-        assert await tracks.get_account(reader, artist.did) == away
+        assert await accounts.get(reader, artist.did) == away
 
 
 async def test_a_live_event_during_the_walk_wins_by_its_revision(world: World) -> None:

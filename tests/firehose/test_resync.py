@@ -27,7 +27,7 @@ from firehose.relay import Relay
 from firehose.resync import Resync
 from firehose.safehttp import GuardedHttp
 from firehose.walk import RepoWalker, Walk
-from store import Store, repos, tracks
+from store import Store, accounts, repos, tracks
 
 TRACK = "fm.plyr.track"
 MAPPING = load_mapping(only=frozenset({TRACK}))
@@ -79,7 +79,7 @@ class World:
 
     async def account(self) -> Account:
         async with self.store.read() as reader:
-            return await tracks.get_account(reader, self.artist.did)
+            return await accounts.get(reader, self.artist.did)
 
     async def repo(self) -> repos.StoredRepo:
         async with self.store.read() as reader:

@@ -9,7 +9,7 @@ import pytest
 
 from core.analysis import Space, generation_of
 from core.types import Account, TrackState
-from store import Store, Tx, analyses, generations, labels, tracks
+from store import Store, Tx, accounts, analyses, generations, labels, tracks
 from store.generations import GenerationState
 from store.index import VectorIndex, sweep_checkpoints
 from tests.store.test_crash import Crash, FailingEngine
@@ -79,7 +79,7 @@ async def test_what_has_to_be_heard_again(store, make):
         for number in range(8):
             await decided(tx, make, number, OLD, by=number, gated=number == 1)
         await tracks.withdraw(tx, make.uri(2, 2), make.track(2, rev=9).rev, now_us=NOW)
-        await tracks.put_account(tx, Account(make.did(3), active=False), now_us=NOW)
+        await accounts.put(tx, Account(make.did(3), active=False), now_us=NOW)
         await tracks.set_state(tx, make.uri(4, 4), TrackState.QUEUED, None, now_us=NOW)  # the worker's
         await labels.put_verdict(tx, make.uri(5, 5), make.verdict(), now_us=NOW)  # nothing was heard for it
         coming = (await generations.arrange(tx, NEW, now_us=NOW)).building
@@ -100,7 +100,7 @@ async def test_what_has_to_be_heard_again(store, make):
         await generations.note_unheard(tx, coming, "audio-6", "deadline", attempts=2, due_us=NOW + 30, now_us=NOW + 10)
         assert await generations.tried(tx, coming, "audio-6") == (2, NOW)
         await generations.forget_unheard(tx, coming, "audio-6")
-        await tracks.put_account(tx, Account(make.did(3), active=True), now_us=NOW)
+        await accounts.put(tx, Account(make.did(3), active=True), now_us=NOW)
         assert await unheard(tx) == [make.uri(3, 3), make.uri(6, 6)]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from core.link import LinkRule
 from core.types import Account, AtUri, TrackState
-from store import labels, links, pages, posters, questions, signals, tracks
+from store import accounts, labels, links, pages, posters, questions, signals, tracks
 from store.signals import Signal, SignalKind
 
 NOW = 1_800_000_000_000_000
@@ -244,9 +244,9 @@ async def test_posts_of_inactive_authors_stand_for_nothing_until_they_return(sto
     async with store.write() as tx:
         await judge(tx, make, 1)
         await links.put(tx, [link], now_us=NOW)
-        await tracks.put_account(tx, Account(make.did(2), False, "takendown"), now_us=NOW)
+        await accounts.put(tx, Account(make.did(2), False, "takendown"), now_us=NOW)
         assert await shown(tx) == []
-        await tracks.put_account(tx, Account(make.did(2), True), now_us=NOW)
+        await accounts.put(tx, Account(make.did(2), True), now_us=NOW)
         assert await shown(tx) == [link.post_uri]
 
 

@@ -9,7 +9,7 @@ import pytest
 from core.job import JobState
 from core.link import LinkRule
 from core.types import Account, Cid, Track, TrackState, Visibility, make_tid
-from store import analyses, jobs, labels, links, tracks, wishes
+from store import accounts, analyses, jobs, labels, links, tracks, wishes
 from store.wishes import Scope, Wish, WishKind
 
 NOW = 1_800_000_000_000_000
@@ -136,15 +136,15 @@ async def test_visibility_does_not_touch_a_tombstone(store, make):
 async def test_p151_an_account_changes_only_when_active_changes(store, place, make):
     did = make.did(0)
     async with store.write() as tx:
-        assert not await tracks.put_account(tx, Account(did, True), now_us=NOW)  # strangers count as active
+        assert not await accounts.put(tx, Account(did, True), now_us=NOW)  # strangers count as active
     assert place.content()["account"] == []
     async with store.write() as tx:
-        assert await tracks.put_account(tx, Account(did, False, "deactivated"), now_us=NOW)
-        assert not await tracks.put_account(tx, Account(did, False, "suspended"), now_us=NOW)
+        assert await accounts.put(tx, Account(did, False, "deactivated"), now_us=NOW)
+        assert not await accounts.put(tx, Account(did, False, "suspended"), now_us=NOW)
         await make.stored(tx, make.track(1))
         assert not (await tracks.get(tx, make.uri(1))).account_active
         assert [stored.account_active for stored in await tracks.of_account(tx, did)] == [False]
-        assert await tracks.put_account(tx, Account(did, True), now_us=NOW)
+        assert await accounts.put(tx, Account(did, True), now_us=NOW)
         assert (await tracks.get(tx, make.uri(1))).account_active
 
 
@@ -231,11 +231,11 @@ async def test_p151_inactive_accounts_take_their_tracks_and_posts_out_and_back(s
     async with store.write() as tx:
         posts = [make.link(make.uri(1), author=1), make.link(make.uri(1), author=2)]
         await links.put(tx, posts, now_us=NOW)
-        await tracks.put_account(tx, Account(make.did(1), False, "suspended"), now_us=NOW)
+        await accounts.put(tx, Account(make.did(1), False, "suspended"), now_us=NOW)
         (found,) = await tracks.rankable(tx)
         assert await links.of_track(tx, make.uri(1)) == [posts[1]]
         assert (found.uri, found.links) == (make.uri(1), (posts[1],))
-        await tracks.put_account(tx, Account(make.did(1), True), now_us=NOW)
+        await accounts.put(tx, Account(make.did(1), True), now_us=NOW)
         both = await tracks.rankable(tx)
     assert [(track.uri, len(track.links)) for track in both] == [(make.uri(1), 2), (make.uri(2, 1), 0)]
 
