@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+import libipld
+
 from core.clock import parse_datetime
-from core.dagcbor import cid_text, decode_multi, is_cid
+from core.dagcbor import cid_text, is_cid
 from core.datamodel import to_json_form
 from core.frames import BadFrame, split_frame
 from core.types import Did, Nsid, Tid, is_tid, parse_did, parse_rkey
@@ -99,16 +101,16 @@ def glance(data: bytes, interest: Interest) -> int | None:
     if len(data) > MAX_FRAME_BYTES:
         return None
     try:
-        header, body = decode_multi(data)
+        header, body = libipld.decode_dag_cbor_multi(data)
         if header["t"] != "#commit" or header["op"] != 1 or header["op"] is True:
             return None
-        seq, ops = body["seq"], body["ops"]
+        seq, ops, collections = body["seq"], body["ops"], interest.collections
         for op in ops:
-            if op["path"].partition("/")[0] in interest.collections:
+            if op["path"].partition("/")[0] in collections:
                 return None
         if body["repo"] in interest.followed or type(seq) is not int or type(ops) is not list:
             return None
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError):
         return None
     return seq if 0 <= seq <= MAX_POSITION and len(ops) <= MAX_OPS else None
 

@@ -16,7 +16,6 @@ from firehose.notary import Notary
 from firehose.socket import Dropped, ReconnectingSource, purpose_suffix, stream_origin
 
 PATH = "/xrpc/com.atproto.sync.subscribeRepos"
-SKIM_US = 1_000_000
 SEEN_SECONDS = 1.0  # the cursor moves at least this often past frames of no interest
 WINDOW_US = 72 * 3_600_000_000  # P163: what public relays keep
 DIRECT_WINDOW_US = 24 * 3_600_000_000  # and what a PDS keeps
@@ -69,7 +68,6 @@ class Relay(ReconnectingSource):
         self._heard_before_us: int | None = None  # when there was a cursor to continue from
         self._told_of_gap = False
         self._last_seen = 0.0
-        self._skim_until_us = 0
         self._window_us = self.health.window_us = DIRECT_WINDOW_US if direct else WINDOW_US
 
     def _address(self, position: int | None) -> str:
@@ -80,15 +78,11 @@ class Relay(ReconnectingSource):
         return f"{self._endpoint}?cursor={position}"
 
     def _skim(self, frame: bytes | str) -> int | None:
-        """Frames that follow each other and do not matter, which nearly all do. Everything else `_read` has to judge;
-        so it does one frame a second, for the cursor and the time.
-        """
-        newest, now_us = self._newest, self.health.last_frame_us or 0
-        if newest is None or self._go_live or now_us >= self._skim_until_us or isinstance(frame, str):
-            self._skim_until_us = now_us + SKIM_US
+        """Frames that follow each other and do not matter, as nearly all do. Everything else `_read` has to judge."""
+        if isinstance(frame, str):
             return None
-        seq = glance(frame, self._interest)
-        if seq is None or seq <= newest or (self._position is not None and seq <= self._position):
+        seq, position = glance(frame, self._interest), self._position  # the position is never behind `_newest`
+        if seq is None or position is None or seq <= position:
             return None
         self._newest = seq
         return seq

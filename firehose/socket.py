@@ -26,6 +26,7 @@ from firehose.source import Health, HostHealth
 BACKOFF_CAP_SECONDS = 60.0  # P159, like the next
 HEALTHY_SECONDS = 60.0
 CONNECT_SECONDS = 20.0
+NOTE_SECONDS = 1.0  # how old what health tells may be
 STRIKES = 3  # connections that end at the same place on a bad frame before bad frames are skipped (P244)
 LENIENT_FRAME_BYTES = 32_000_000  # a frame over the limit is read and thrown away then
 LENIENT_SKIPS = 100
@@ -93,6 +94,8 @@ class ReconnectingSource(ABC):
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._host_health = HostHealth()
         self._waiting = False  # for a frame
+        self._noted = 0  # of the frames, those that health tells of
+        self._read_next = True  # one frame is not skimmed: the first, and one a second
         self._heard_at = 0.0  # when anything came, even a pong
         self._hung_up: str | None = None  # why we close
 
@@ -105,7 +108,9 @@ class ReconnectingSource(ABC):
         """Position of a frame and its events. Raises BadFrame, ErrorFrame, Dropped."""
 
     def _skim(self, frame: bytes | str) -> int | None:
-        """The position of a frame that only moves us forward, where the wire has so many that they must be cheap."""
+        """The position of a frame that only moves us forward, where the wire has so many that they must be cheap. The
+        first frame of a connection, and one a second, are not skimmed but read, for the cursor and the time.
+        """
         return None
 
     def _lost(self, error: Exception) -> None:  # noqa: B027 - an optional hook
@@ -172,7 +177,7 @@ class ReconnectingSource(ABC):
                 autoping=False,
                 timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
             )
-        self._socket, self._hung_up, self._waiting = socket, None, False
+        self._socket, self._hung_up, self._waiting, self._read_next = socket, None, False, True
         self.health.connected = True
         self.health.connections += 1
         self._host_health.connections += 1
@@ -181,6 +186,7 @@ class ReconnectingSource(ABC):
         try:
             yield socket
         finally:
+            self._note_frames()
             self.health.connected, self._socket = False, None
             attending.cancel()
             await asyncio.gather(attending, return_exceptions=True)
@@ -189,18 +195,17 @@ class ReconnectingSource(ABC):
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> bytes | str:
         """The next frame that `_skim` leaves. Raises Dropped when the stream ends, or when `_attend` hung up."""
         self._waiting = True
-        health, host, now_us = self.health, self._host_health, self._clock.now_us
+        health, receive, skim = self.health, socket.receive, self._skim
         while True:
-            message = await socket.receive()
+            message = await receive()
             if message.type is _BINARY or message.type is _TEXT:
                 health.frames += 1
-                host.frames += 1
-                health.last_frame_us = host.last_frame_us = now_us()
-                passed = self._skim(message.data)
+                passed = None if self._read_next else skim(message.data)
                 if passed is not None:
-                    self._position = health.position = passed
+                    self._position = passed
                     continue
-                self._waiting = False
+                self._waiting = self._read_next = False
+                self._note_frames()
                 return message.data  # type: ignore[no-any-return]
             match message.type:
                 case aiohttp.WSMsgType.PING:
@@ -214,14 +219,24 @@ class ReconnectingSource(ABC):
                 case _:
                     raise Dropped(self._hung_up or f"closed by the server ({socket.close_code})")
 
+    def _note_frames(self) -> None:
+        """Bring health up to date. Not for each frame: that would cost as much as skimming it."""
+        if self.health.frames != self._noted:
+            host, health = self._host_health, self.health
+            host.frames += health.frames - self._noted
+            self._noted, health.position = health.frames, self._position
+            health.last_frame_us = host.last_frame_us = self._clock.now_us()
+
     async def _attend(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Ping an upstream that says nothing while we wait for it, and hang up when it stays silent."""
-        tick = min(self._pong_timeout, self._frame_timeout or self._pong_timeout) / 4
+        tick = min(NOTE_SECONDS, self._pong_timeout / 4, (self._frame_timeout or self._pong_timeout) / 4)
         quiet_since, seen = self._clock.monotonic(), self.health.frames
         pinged_at: float | None = None
         while self._hung_up is None:
             await asyncio.sleep(tick)
             now = self._clock.monotonic()
+            self._note_frames()
+            self._read_next = True
             if not self._waiting or self.health.frames != seen:  # a busy reader is not the upstream's silence
                 quiet_since, seen, pinged_at = now, self.health.frames, None
                 continue
