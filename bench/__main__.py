@@ -25,6 +25,11 @@ BENCHES = {
     "musicnn": "one tagger against Essentia-TensorFlow on the same PCM (goals: 1/2 at equal hop, 1/5 at the defaults)",
     "children": "tracks an hour with one child and two, the parent's lag meanwhile (goals: near 2x, p99 50 ms)",
     "latency": "seconds from the commit on the demo's PDS to the label on the stream (gate: p95 10 s)",
+    "sign": "labels encoded, hashed and signed, against the cryptography package (goal: 10x) and noble in Node",
+    "query": "queryLabels, exact and by prefix, of 50 000 and 1 000 000 labels (goal: 7 500 a CPU s, or 0.40 of bare)",
+    "replay": "50 000 labels to 10 subscribers (goals: 500 000 a CPU second, worst query meanwhile 100 ms, 200 MB)",
+    "fanout": "live labels to 1 000 subscribers: from commit to arrival (goal: p99 100 ms on an idle machine)",
+    "create": "labels made live by 64 tasks that await their commit, synchronous=FULL (goal: 15 000 a CPU second)",
 }
 
 

@@ -177,3 +177,22 @@ class Verdict:
     genres: tuple[Genre, ...] = ()  # the 10 best before policy
     notes: tuple[str, ...] = ()  # what was odd about the audio, for people
     rankable: bool = False  # whether mood feeds may show the track: music, analysed, nothing against it
+
+
+EVERYTHING = "*"  # in place of an identifier: all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What people have said about the labels of one record, whatever is heard in it. Identifiers all.
+
+    `denied` are never live on it; `stated` are its artist's own genres and win over what is heard; `withheld` is what
+    the operator keeps back, whoever states it (EVERYTHING: all of it).
+    """
+
+    denied: frozenset[str] = frozenset()
+    stated: tuple[str, ...] = ()
+    withheld: frozenset[str] = frozenset()
+
+
+NO_RULING = Ruling()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from core.types import Tid, make_tid
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_ZERO_DAYS = -719_528  # 0000-01-01, counted from 1970-01-01
 _DATETIME = re.compile(r"^\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-6]\d:[0-6]\d(\.\d{1,20})?(Z|[+-][0-2]\d:[0-5]\d)$", re.ASCII)
 
@@ -43,8 +44,8 @@ def backoff_seconds(attempt: int, clock: Clock, *, base: float = 5.0, cap: float
 
 def format_datetime(us: int) -> str:
     """`cts`/`exp` as we write them (P12): UTC, `T` and `Z`, exactly three fractional digits."""
-    moment = datetime.fromtimestamp(us // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{us % 1_000_000 // 1000:03d}Z"
+    moment = _EPOCH + timedelta(microseconds=us)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_datetime(text: str) -> int:
@@ -53,7 +54,7 @@ def parse_datetime(text: str) -> int:
         raise ValueError(f"not a datetime: {text[:40]!r}")
     # Year 0 is valid on the network and unknown to Python: read it as year 4, a leap year too, and go back 4 years.
     moment = datetime.fromisoformat("0004" + text[4:] if text.startswith("0000") else text)
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    delta = moment - _EPOCH
     days = delta.days - (1461 if text.startswith("0000") else 0)
     if days < _YEAR_ZERO_DAYS:
         raise ValueError(f"before year 0: {text[:40]!r}")

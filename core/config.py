@@ -7,245 +7,20 @@ Units are in the names. Secrets come from a file or the environment and are mask
 from __future__ import annotations
 
 import difflib
-import ipaddress
-import json
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from core.analysis import PackName
+from core import sections
 from core.errors import Misconfigured
 from core.home import default_home
-from core.types import parse_did
-
-
-def _split(value: object) -> object:
-    """Lists may be written `a, b`, which is how the environment has them; a JSON list is read too."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if text.startswith("["):
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise ValueError("is no list: write a,b or a JSON list") from None
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-_Word = TypeVar("_Word")
-Words = Annotated[tuple[_Word, ...], NoDecode, BeforeValidator(_split)]
-
-
-def _web_address(value: str) -> str:
-    """An address that nobody can call must stop us at the start; later it would look like trouble of the network."""
-    parsed = urlsplit(value)
-    if value and (parsed.scheme not in ("http", "https") or not parsed.hostname or parsed.port == 0):
-        raise ValueError("write an address such as https://host.example")
-    return value.rstrip("/")
-
-
-def _https_address(value: str) -> str:
-    value = _web_address(value)
-    parsed = urlsplit(value)
-    if parsed.scheme == "http" and not is_loopback(parsed.hostname or ""):
-        raise ValueError("must be https:// (http:// only to loopback, with development.allow_loopback)")
-    return value
-
-
-def _host_name(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", value.lower()):
-        raise ValueError("write a host's name, such as music.example")
-    return value.lower()
-
-
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-HttpsAddress = Annotated[str, AfterValidator(_https_address)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Storage(_Section):
-    """Everything durable that is Earmark's own."""
-
-    folder: Path | None = Field(None, description="database, index and temporary audio; empty: data/ in home")
-
-
-class Service(_Section):
-    """Where we listen and how the world sees us."""
-
-    host: str = Field("127.0.0.1", description="address to listen on; put a TLS proxy in front of it")
-    port: int = Field(8420, ge=1, le=65535, description="port to listen on")
-    public_url: WebAddress = Field("", description="https address that the world uses; empty: http://host:port")
-    contact: str = Field(
-        "", pattern="^[ -~]*$", description="URL or mail address of the operator, sent in the User-Agent"
-    )
-
-
-class Source(_Section):
-    """Where music records come from."""
-
-    kind: Literal["jetstream", "relay", "tap"] = Field(
-        "jetstream", description="jetstream (JSON, small), relay (signed commits, verified) or tap (a Tap of your own)"
-    )
-    urls: Words[str] = Field(
-        (),
-        description="several Jetstream hosts are tried in turn, a relay or Tap is one; empty: the public ones",
-    )
-    wire: Literal["v1", "v2"] = Field("v1", description="which Jetstream: v1 (/subscribe) or v2 (subscribeEvents)")
-    zstd_dictionary: Path | None = Field(
-        None, description="file of Jetstream's zstd dictionary; with it the v1 stream comes compressed"
-    )
-    tap_password: SecretStr | None = Field(None, description="password of your Tap's admin")
-    collections: Words[str] = Field(
-        (),
-        description="record collections to listen for; empty: all that the mapping enables; those without a mapping "
-        "are searched for audio",
-    )
-    mapping: Path | None = Field(None, description="how records map to tracks; empty: the built-in collections.json")
-    begin: Literal["live", "oldest"] = Field(
-        "live",
-        description="where the first run begins: with what happens from now on, or with all the source still has",
-    )
-    future_cursor: Literal["wait", "live"] = Field(
-        "wait",
-        description="when a relay does not know our cursor yet: keep asking and raise an alarm, or go on from now and "
-        "fetch what was missed",
-    )
-    direct: bool = Field(
-        False, description="the relay is really a PDS: only what it says of accounts that live there counts"
-    )
-    posts: bool = Field(True, description="also read Bluesky posts for links to tracks; mood feeds need them")
-    likes: bool = Field(
-        False, description="count likes and reposts of linked posts; reads every like of the network to find them"
-    )
-
-
-class Network(_Section):
-    """Outside services that answer questions."""
-
-    relay_url: HttpsAddress = Field(
-        "https://relay1.us-east.bsky.network", description="relay that lists repositories by collection; empty: none"
-    )
-    plc_url: HttpsAddress = Field("https://plc.directory", min_length=1, description="directory of did:plc documents")
-    plyr_url: HttpsAddress = Field(
-        "https://api.plyr.fm", min_length=1, description="answers whether a plyr.fm track is public"
-    )
-
-
-class Linking(_Section):
-    """Which posts stand for a track."""
-
-    others: bool = Field(True, description="posts by other people may stand for a track")
-    page_hosts: Words[Annotated[str, AfterValidator(_host_name)]] = Field(
-        (), description="hosts whose pages may be fetched to learn which record they show (R7)"
-    )
-    constellation_url: HttpsAddress = Field(
-        "", description="a Constellation that finds older posts for new tracks; empty: posts are found live only"
-    )
-
-
-class Backfill(_Section):
-    """Walking repositories for what was published before we listened."""
-
-    dids: Words[Annotated[str, AfterValidator(parse_did)]] = Field(
-        (), description="accounts to walk when no relay lists those that have a collection"
-    )
-    concurrency: int = Field(4, ge=1, le=50, description="repositories walked at once; never more than 2 a host")
-
-
-class Control(_Section):
-    """What artists may say in their own repository."""
-
-    optout_collections: Words[str] = Field((), description="further record types that count as an opt-out")
-
-
-class Labeler(_Section):
-    """The identity that signs labels. Without one Earmark runs read-only: it analyses and publishes nothing."""
-
-    did: str = Field("", description="DID of the labeler account; empty: read-only")
-    key_file: Path | None = Field(None, description="file with the private key of #atproto_label, 64 hex digits")
-    key: SecretStr | None = Field(
-        None, description="the same key in the environment (EARMARK_LABELER__KEY) instead of a file"
-    )
-    labels_per_second: float = Field(4.0, ge=0, description="emission limit (Bluesky ingests 5); 0 turns it off")
-
-
-class Feeds(_Section):
-    """Mood feeds."""
-
-    publisher_did: str = Field("", description="DID whose repo holds the feed records; empty: the labeler's")
-    service_did: str = Field("", description="DID of this service; empty: did:web of public_url's host")
-    min_posts: int = Field(15, ge=0, description="a mood feed opens when this many tracks have a usable post")
-    min_tracks: int = Field(50, ge=0, description="no mood feed opens below this many analysed tracks")
-    min_seconds: float = Field(30.0, ge=0, description="shorter tracks stay out of mood feeds")
-    settle_seconds: float = Field(30.0, gt=0, description="news waits this long for more before feeds are ranked anew")
-    catalogue: Path | None = Field(None, description="feed definitions; empty: the built-in ones")
-
-
-class Listening(_Section):
-    """Analysis of audio."""
-
-    packs: Words[PackName] = Field((), description="model packs: musicnn, effnet, clap; empty: all that are installed")
-    pack_catalogue: Path | None = Field(
-        None, description="declarations of the packs' files, sizes and hashes; empty: the built-in ones"
-    )
-    children: int = Field(0, ge=0, le=256, description="listening processes; 0: one a core")
-    deadline_seconds: float = Field(
-        180.0, gt=0, description="one analysis may take this long, then its process is killed"
-    )
-    max_seconds: float = Field(10_800.0, gt=0, description="longer audio is refused")
-    max_bytes: int = Field(209_715_200, gt=0, description="larger blobs are refused")
-    fetch_seconds: float = Field(300.0, gt=0, description="a download may take this long")
-    reanalyse_share: float = Field(
-        0.5, ge=0, le=1, description="part of one listening process's time for moving to other packs; 0: not now"
-    )
-
-
-class Queue(_Section):
-    """Jobs."""
-
-    high_water: int = Field(5_000, gt=0, description="above this many waiting jobs no music is read off the firehose")
-    max_attempts: int = Field(10, gt=0, description="tries before a job with passing trouble is given up")
-    lease_seconds: float = Field(120.0, gt=0, description="a worker that is silent for this long loses its job")
-    retry_seconds: float = Field(10.0, gt=0, description="first pause after passing trouble; doubles, up to an hour")
-
-
-class Policy(_Section):
-    """What is published."""
-
-    publish_styles: bool = Field(False, description="publish style labels from musicnn (untested) besides parents")
-
-
-class Development(_Section):
-    """For test networks only."""
-
-    allow_loopback: bool = Field(
-        False, description="speak http to 127.0.0.1; refused unless we listen on loopback only"
-    )
-
-
-class Log(_Section):
-    """Logging to stderr."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
+from core.sections import is_loopback
 
 
 class Settings(BaseSettings):
@@ -256,20 +31,24 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(default_factory=default_home, description="model packs, and by default the data")
-    storage: Storage = Storage()
-    service: Service = Service()
-    source: Source = Source()
-    network: Network = Network()
-    linking: Linking = Linking()
-    backfill: Backfill = Backfill()
-    control: Control = Control()
-    labeler: Labeler = Labeler()
-    feeds: Feeds = Feeds()
-    listening: Listening = Listening()
-    queue: Queue = Queue()
-    policy: Policy = Policy()
-    development: Development = Development()
-    log: Log = Log()
+    storage: sections.Storage = sections.Storage()
+    service: sections.Service = sections.Service()
+    source: sections.Source = sections.Source()
+    network: sections.Network = sections.Network()
+    linking: sections.Linking = sections.Linking()
+    backfill: sections.Backfill = sections.Backfill()
+    control: sections.Control = sections.Control()
+    labeler: sections.Labeler = sections.Labeler()
+    announcer: sections.Announcer = sections.Announcer()
+    certificates: sections.Certificates = sections.Certificates()
+    reports: sections.Reports = sections.Reports()
+    limits: sections.Limits = sections.Limits()
+    feeds: sections.Feeds = sections.Feeds()
+    listening: sections.Listening = sections.Listening()
+    queue: sections.Queue = sections.Queue()
+    policy: sections.Policy = sections.Policy()
+    development: sections.Development = sections.Development()
+    log: sections.Log = sections.Log()
 
     @classmethod
     def settings_customise_sources(
@@ -326,6 +105,13 @@ class Settings(BaseSettings):
         return f"did:web:{host}" + (f"%3A{split.port}" if split.port else "")
 
     @property
+    def authority(self) -> str:
+        """What the names of our own methods begin with: configured, else the public host reversed."""
+        host = (urlsplit(self.public_url).hostname or "localhost").strip("[]")
+        named = not re.fullmatch(r"[0-9.:]*", host) and "." in host
+        return self.service.authority or (".".join(reversed(host.split("."))) if named else "localhost.earmark")
+
+    @property
     def publisher_did(self) -> str:
         """DID whose repo holds the feed records."""
         return self.feeds.publisher_did or self.labeler.did or self.service_did
@@ -342,16 +128,6 @@ class Settings(BaseSettings):
     def shown(self) -> dict[str, Any]:
         """All settings as plain values, secrets masked."""
         return self.model_dump(mode="json")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this host name or address is the loopback itself."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _known_keys(path: tuple[str, ...]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 import coincurve
 import libipld
-from coincurve.ecdsa import cdata_to_der, der_to_cdata, deserialize_compact, serialize_compact
+from coincurve.ecdsa import cdata_to_der, deserialize_compact
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -130,7 +130,7 @@ class SigningKey:
 
     def sign(self, data: bytes) -> bytes:
         """64 bytes r||s over sha256(data), RFC 6979, low-S."""
-        return bytes(serialize_compact(der_to_cdata(self._key.sign(data))))
+        return self._key.sign_recoverable(data)[:64]  # the same r||s as `sign` has, without a detour through DER
 
     def __repr__(self) -> str:
         return f"SigningKey({self.public.did_key})"

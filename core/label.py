@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from binascii import b2a_base64
+from dataclasses import dataclass
 from typing import Any
 
 VERSION = 1
@@ -43,9 +44,15 @@ class Label:
             out["sig"] = self.sig
         return out
 
+    def json_form(self) -> dict[str, Any]:
+        """The JSON form of a signed label: `sig` as `$bytes` in standard base64 without padding (P2, P13)."""
+        fields = self.fields()
+        fields["sig"] = {"$bytes": b2a_base64(fields["sig"], newline=False).rstrip(b"=").decode("ascii")}
+        return fields
+
     def signed(self, sig: bytes) -> Label:
         """The same label with this signature."""
-        return replace(self, sig=sig)
+        return Label(self.src, self.uri, self.val, self.cts, self.cid, self.neg, self.exp, self.ver, sig)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,18 @@ class Metrics:
         )
         self.label_seq = Gauge("earmark_label_seq", "Newest sequence number of the label stream", registry=r)
         self.subscribers = Gauge("earmark_label_subscribers", "Open label subscriptions", registry=r)
+        self.subscribers_behind = Gauge(
+            "earmark_label_subscribers_behind", "Of those, more than 500 labels behind", registry=r
+        )
+        self.subscriber_lag = Gauge("earmark_label_subscriber_lag", "Labels that the last of them lacks", registry=r)
         self.slow_subscribers = Counter("earmark_label_subscribers_slow", "Cut off as ConsumerTooSlow", registry=r)
         self.requests = Counter("earmark_requests", "XRPC requests", ["method", "status"], registry=r)
+        self.reports = Counter(
+            "earmark_reports",
+            "Reports taken, refused (by the error's name), or with a token without jti",
+            ["outcome"],
+            registry=r,
+        )
         self.anonymous = Counter("earmark_feed_tokens", "Feed requests by token", ["token"], registry=r)
         self.feed_entries = Gauge("earmark_feed_entries", "Entries of the newest snapshot", ["feed"], registry=r)
         self.reanalysis = Gauge(

@@ -47,6 +47,7 @@ class Identity:
     pds: str | None = None  # origin without trailing slash
     signing_key: PublicKey | None = None  # #atproto
     label_key: PublicKey | None = None  # #atproto_label
+    certificate_key: PublicKey | None = None  # #earmark_certificate
     handle_claim: str | None = None
     services: Mapping[str, str] = field(default_factory=dict)  # "atproto_labeler" -> endpoint
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import orjson
 
-from core.errors import Permanent, Transient, XrpcError
+from core.errors import Permanent, Transient, UnknownDid, XrpcError
 from core.keys import PublicKey, SigningKey
+from core.ports import Directory
 from core.types import Did, is_plc
 
 MAX_TOKEN_LENGTH = 4096  # real tokens have some 400 characters
@@ -52,6 +53,18 @@ class Unverified:
     alg: str
     signed: bytes
     signature: bytes
+
+
+def keys_of(directory: Directory) -> KeyResolver:
+    """The keys that accounts sign their tokens with, by a directory's word."""
+
+    async def resolve(did: str, refresh: bool) -> PublicKey:
+        identity = await directory.resolve(did, refresh=refresh)
+        if identity.signing_key is None:
+            raise UnknownDid(f"{did} has no signing key")
+        return identity.signing_key
+
+    return resolve
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:

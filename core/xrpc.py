@@ -42,11 +42,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """GET. `answer` returns a JSON object, or bytes that already are JSON."""
+    """GET. `answer` returns a JSON object, or bytes that already are JSON. `bounded`: it sees to its own deadline."""
 
     nsid: str
     answer: Callable[[Call], Awaitable[Mapping[str, Any] | bytes]]
     params: tuple[Param, ...] = ()
+    bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,27 @@ class Procedure:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Events of a stream that follow each other: those after one number and up to another. Encoded once for everybody:
+    `wire` is some 64 KiB of `websocket_message`s.
+    """
+
+    wire: bytes
+    after: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
-    """WebSocket. `frames` yields binary frames; an XrpcError it raises becomes an error frame and a close."""
+    """WebSocket. `batches` yields what to send; an XrpcError it raises becomes an error frame and a close.
+
+    `newest` tells the number of the newest event, so that a reader who has fallen behind can be told from one who is
+    catching up.
+    """
 
     nsid: str
-    frames: Callable[[Call], AsyncIterator[bytes]]
+    batches: Callable[[Call], AsyncIterator[Batch]]
+    newest: Callable[[], Awaitable[int]]
     params: tuple[Param, ...] = ()
 
 
@@ -117,6 +134,16 @@ def _typed(param: Param, value: str) -> Any:
 def message_frame(kind: str, body: Mapping[str, Any]) -> bytes:
     """A stream message: header `{op: 1, t}` and body, two DAG-CBOR items (P63-P65)."""
     return encode({"op": 1, "t": kind}) + encode(dict(body))
+
+
+def websocket_message(frame: bytes) -> bytes:
+    """A frame as an unmasked binary message (RFC 6455 section 5.2)."""
+    length = len(frame)
+    if length < 126:
+        return bytes((0x82, length)) + frame
+    if length < 65_536:
+        return bytes((0x82, 126)) + length.to_bytes(2) + frame
+    return bytes((0x82, 127)) + length.to_bytes(8) + frame
 
 
 def error_frame(name: str, message: str | None = None) -> bytes:

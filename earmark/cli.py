@@ -30,6 +30,10 @@ class _Verbs(click.Group):
         "track": ("track", "Where a record is in the pipeline, what was decided and why."),
         "backfill": ("backfill", "Bring what was published before Earmark listened; find what was deleted."),
         "reanalyse": ("reanalyse", "Move what was heard to other model packs, or show how far that is."),
+        "disputes": ("disputes", "What artists and listeners say of labels; accept, reject, see who did what."),
+        "labeler": ("labeler", "Enrol the account that signs labels; see what others see of it."),
+        "labels": ("labels", "Why labels are as they are; list, take back, judge again, verify."),
+        "eval": ("eval", "How right the labels are on a folder of known music; fit thresholds to it."),
         "models": ("models", "List, pull, verify and remove model packs."),
         "config": ("config", "Show the configuration in force."),
     }

@@ -18,23 +18,24 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from core.analysis import Analysis, Verdict
 from core.clock import Clock, SystemClock
 from core.config import Settings
 from core.errors import Misconfigured
 from core.log import Log
 from core.metrics import Metrics
 from core.taxonomy import Taxonomy
-from core.types import Did
 from core.xrpc import Method
 from earmark import __version__
 from earmark.api import Api
 from earmark.backfilling import ROUTE, Backfilling, Wish
+from earmark.changes import Changes
 from earmark.control import Control
 from earmark.ears import Ears, open_ears, open_store
-from earmark.enrolment import Enrolment
 from earmark.gauges import keep_near
 from earmark.intake import Intake
+from earmark.labelling import Labelling
+from earmark.lexicon import lexicon_page
+from earmark.limits import Limits
 from earmark.network import ROUTE as NETWORK
 from earmark.network import Network
 from earmark.progress import SparingMeasure
@@ -57,14 +58,9 @@ from firehose.manners import Manners
 from firehose.repostatus import RepoStatus
 from firehose.safehttp import GuardedHttp
 from firehose.visibility import PlyrVisibility
-from labeler.methods import LabelMethods
-from labeler.musicnn import TagMapping
-from labeler.policy import Policy
-from labeler.publisher import Publisher
 from models.moods import tag_positions
 from store import Store, generations, labels
 from store.generations import Generation
-from store.tracks import StoredTrack
 
 
 def build(settings: Settings, *, log: Log, clock: Clock | None = None) -> Service:
@@ -80,7 +76,6 @@ class Service:
         self.metrics = Metrics()
         self._measure = SparingMeasure(clock)
         self.ready = asyncio.Event()
-        self.enrolment = Enrolment(settings, log=log)
         self.control = Control(settings.data, log=log)
         loopback = settings.development.allow_loopback
         contact = f" (+{settings.service.contact})" if settings.service.contact else ""
@@ -103,7 +98,15 @@ class Service:
         )
         self.network = Network(self.intake, self.manners, high_water=settings.queue.high_water, clock=clock)
         taxonomy = Taxonomy.load()
-        self._policy = Policy(taxonomy, TagMapping.load(taxonomy), publish_styles=settings.policy.publish_styles)
+        self.labelling = Labelling(
+            settings,
+            http=self._http,
+            directory=self.directory,
+            taxonomy=taxonomy,
+            clock=clock,
+            log=log,
+            metrics=self.metrics,
+        )
         self.catalogue = load_catalogue(
             settings.feeds.catalogue,
             taxonomy=taxonomy,
@@ -115,26 +118,30 @@ class Service:
     # --- life -----------------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Opens everything, runs until `stop` is set, closes everything in order. Raises what ended a role."""
+        """Opens everything, runs until `stop` is set, closes everything in order. Raises what ended a role, and
+        Misconfigured when the labeler's identity is another than configured.
+        """
         settings, log = self.settings, self.log
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._http.close)
+            await self.labelling.enrolment.refuse_mismatch(self.directory)
             ears = await self._open_ears(stack)
             await self._check_moods(ears)
             feeds = await self._feeds(ears)
             server, web_app = self._web(ears.store, feeds)
             site = await self._listen(stack, web_app)
             roles = Roles(log)
-            publisher = self._publisher(ears.store)
-            self._start_roles(roles, ears, feeds, publisher)
+            self._start_roles(roles, ears, feeds)
             self.control.route(ROUTE, self._backfilling(ears.store, working=True).answer)
             self.control.route(NETWORK, partial(self.network.answer, ears.store))
+            self.labelling.route(self.control, ears.store)
             controlled = await stack.enter_async_context(AsyncExitStack())
             await controlled.enter_async_context(self.control.opened())
             log.info(
                 "serving",
                 url=settings.public_url,
                 listen=site,
-                mode=self.enrolment.mode(),
+                mode=self.labelling.enrolment.mode(),
                 source=self.intake.music.name,
             )
             self.ready.set()
@@ -145,10 +152,10 @@ class Service:
                 await within(1.0, controlled.aclose())
                 await within(1.0, roles.stop("ingest"))
                 await within(1.5, roles.stop("worker", "reanalysis"))
-                if publisher is not None and self.enrolment.verified:
-                    await within(1.5, publisher.drain(1.0))
+                await within(1.0, roles.stop("labels"))
+                await self.labelling.drain(1.0)
                 await within(0.5, roles.stop("publish", "feeds", "recheck", "gauges"))
-                await within(1.0, server.close_sockets())
+                await within(1.0, server.subscriptions.close())
                 await within(1.5, feeds.index.checkpoint())
         log.info("stopped")
 
@@ -214,7 +221,7 @@ class Service:
                 clock=self.clock,
             ),
             visibility={"plyr": PlyrVisibility(self._http, base_url=self.settings.network.plyr_url)},
-            judge=self._judge,
+            judge=self.labelling.judge,
             children=self._children,
             user_agent=self._user_agent,
             clock=self.clock,
@@ -222,13 +229,12 @@ class Service:
         )
         return await stack.enter_async_context(ears)
 
-    def _start_roles(self, roles: Roles, ears: Ears, feeds: LiveFeeds, publisher: Publisher | None) -> None:
+    def _start_roles(self, roles: Roles, ears: Ears, feeds: LiveFeeds) -> None:
         store = ears.store
         self.intake.start(roles, store)
         for number in range(2 * self._children + 2):  # a slow PDS must not leave the children idle
             roles.start(f"worker-{number}", self._worker(f"worker-{number}", ears).run)
-        if publisher is not None:
-            roles.start("publish", partial(self._publish, publisher))
+        self.labelling.start(roles, store)
         roles.start("feeds", feeds.run)
         roles.start("reanalysis", ears.reanalysis(partial(self._prepare, ears, feeds), background=True).run)
         roles.start("recheck", partial(recheck_visibility, store, self.clock))
@@ -242,19 +248,13 @@ class Service:
             name=name,
             store=ears.store,
             hearing=ears.hearing,
-            judge=self._judge,
+            judge=self.labelling.judge,
             clock=self.clock,
             metrics=self.metrics,
             log=self.log,
             lease_seconds=queue.lease_seconds,
             max_attempts=queue.max_attempts,
             retry_seconds=queue.retry_seconds,
-        )
-
-    def _judge(self, analysis: Analysis, stored: StoredTrack, previous: tuple[str, ...]) -> Verdict:
-        track = stored.track
-        return self._policy.judge(
-            analysis, author_tags=track.author_tags, self_labels=track.self_labels, previous=previous
         )
 
     async def _feeds(self, ears: Ears) -> LiveFeeds:
@@ -287,22 +287,8 @@ class Service:
         queries = await ears.ask_moods(generation, self.catalogue)
         return partial(feeds.turn_to, index, queries)
 
-    def _publisher(self, store: Store) -> Publisher | None:
-        enrolment = self.enrolment
-        if enrolment.key is None:
-            return None
-        rate = self.settings.labeler.labels_per_second or None
-        return Publisher(store, key=enrolment.key, src=enrolment.did, clock=self.clock, labels_per_second=rate)
-
-    async def _publish(self, publisher: Publisher) -> None:
-        await self.enrolment.wait(self.directory)
-        await publisher.run()
-
     def _web(self, store: Store, feeds: LiveFeeds) -> tuple[Web, web.Application]:
         settings = self.settings
-        enrolment = self.enrolment
-        src = enrolment.did or Did(settings.service_did)
-        label_methods = LabelMethods(store, src=src)
         feed_methods = FeedMethods(
             feeds,
             service_did=settings.service_did,
@@ -311,16 +297,20 @@ class Service:
             clock=self.clock,
             metrics=self.metrics,
         )
-        own_key = enrolment.key.public if enrolment.key is not None and src == settings.service_did else None
         api = Api(
             store=store,
             feeds=feeds,
-            labeler_did=src,
-            did_document=build_did_document(settings.service_did, settings.public_url, label_key=own_key),
-            mode=self.enrolment.mode,
+            labeler_did=self.labelling.src,
+            did_document=build_did_document(
+                settings.service_did,
+                settings.public_url,
+                label_key=self.labelling.own_key,
+                certificate_key=self.labelling.own_certificate_key,
+            ),
+            mode=self.labelling.enrolment.mode,
             network=self.network,
             contact=settings.service.contact,
-            describe=self._policy.describe,
+            describe=self.labelling.policy.describe,
             measure=self._measure,
             handle_of=self._handles.known,
         )
@@ -329,12 +319,13 @@ class Service:
             async with store.read() as reader:
                 await labels.newest_seq(reader)
 
-        methods: list[Method] = [label_methods.query_labels, label_methods.subscribe_labels, *feed_methods.queries()]
+        methods: list[Method] = [*self.labelling.methods(store), *feed_methods.queries()]
         server = Web(
             methods=methods,
-            pages=api.pages(),
+            pages=api.pages() | Changes(store).pages() | {"/api/lexicons": lexicon_page(settings.authority)},
             healthy=healthy,
             version=__version__,
+            limits=Limits(settings.limits, self.clock),
             metrics=self.metrics,
             log=self.log,
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from core.analysis import Analysis, Verdict, VerdictStatus
+from core.analysis import Analysis, Ruling, Verdict, VerdictStatus
 from core.mime import contradiction
 from core.types import TrackState, Visibility
-from store import Reader, Tx, analyses, labels, tracks
+from store import Reader, Tx, analyses, labels, rulings, tracks
 from store.generations import Generation
 from store.tracks import StoredTrack
 
-Judge = Callable[[Analysis, StoredTrack, tuple[str, ...]], Verdict]
+Judge = Callable[[Analysis, StoredTrack, tuple[str, ...], Ruling], Verdict]
 
 _STATES = {
     VerdictStatus.OK: TrackState.READY,
@@ -40,17 +40,22 @@ async def decide(
     audio_key = stored.track.audio_key
     if audio_key is None:
         return []
-    # Hysteresis is for labels that this very audio got: new audio starts afresh.
-    last = await labels.get_verdict(r, str(stored.track.uri))
-    previous = last.verdict.labels if last is not None and last.audio_key == audio_key else ()
+    previous = await previous_labels(r, stored)
+    ruling = await rulings.of(r, str(stored.track.uri))
     decisions = []
     for generation in among:
         fresh = generation.part_of(heard) if heard is not None else None
         analysis = fresh or await analyses.get(r, audio_key, generation.name)
         if analysis is not None:
-            verdict = replace(judge(analysis, stored, previous), notes=_notes(stored, analysis))
+            verdict = replace(judge(analysis, stored, previous, ruling), notes=_notes(stored, analysis))
             decisions.append(Decision(generation.name, analysis, verdict, fresh is not None))
     return decisions
+
+
+async def previous_labels(r: Reader, stored: StoredTrack) -> tuple[str, ...]:
+    """What is live by hysteresis: labels that this very audio got. New audio starts afresh."""
+    last = await labels.get_verdict(r, str(stored.track.uri))
+    return last.verdict.labels if last is not None and last.audio_key == stored.track.audio_key else ()
 
 
 async def heard_verdict(r: Reader, stored: StoredTrack) -> Verdict | None:

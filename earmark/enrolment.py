@@ -34,15 +34,37 @@ class Enrolment:
             self.did = parse_did(settings.labeler.did) if settings.labeler.did else Did("")
         except ValueError:
             raise Misconfigured("labeler.did", "is not a DID such as did:plc:...") from None
+        # Whoever serves the document itself can have it asked for only once it listens.
+        self._may_mismatch = settings.labeler.first_setup or self.did == settings.service_did
 
     def mode(self) -> str:
         """In words, for people: whether labels are published, and if not, how to begin."""
         if self.key is None:
             return (
-                "read-only: analyses, serves scores and previews, publishes no labels. To enrol, set labeler.did and "
-                "labeler.key_file and put the key's public half and this address into the account's DID document"
+                "read-only: analyses, serves scores and previews, publishes no labels. To enrol, make a key with "
+                "`earmark labeler key new`, set labeler.did and labeler.key_file, and run `earmark labeler setup`"
             )
         return f"labels as {self.did}" if self.verified else f"waiting to verify the identity of {self.did}"
+
+    async def refuse_mismatch(self, directory: Directory) -> None:
+        """Before anything is opened: readers would drop what this key signs without a word (P44).
+
+        A directory that does not answer is no mismatch: labels wait for it. Nor is a document that we serve ourselves,
+        or the first set-up (labeler.first_setup). Raises Misconfigured.
+        """
+        if self.key is None or self._may_mismatch:
+            return
+        try:
+            identity = await directory.resolve(self.did, refresh=True)
+        except Transient:
+            return
+        except Permanent as error:
+            raise Misconfigured("labeler.did", f"{error}; name the account that is to sign labels") from None
+        findings = check_enrolment(identity, key=self.key.public, service_url=self._url)
+        if findings:
+            what = "; ".join(f"{finding.what} ({finding.remedy})" for finding in findings)
+            raise Misconfigured("labeler", f"{what}. To start before that is done, set labeler.first_setup = true")
+        self.verified = True
 
     async def wait(self, directory: Directory) -> None:
         """Until the DID document names our key and our address; says what is missing and asks again."""

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 from core.clock import Clock
 from core.errors import Corrupt, Misconfigured, StoreBusy, Transient
 from core.log import Log
-from earmark.deciding import Judge, decide, keep, may_decide_anew, settle
+from earmark.deciding import Judge, may_decide_anew
 from earmark.rehearing import FAILED_SHARE, Rehearing, count_lost, why_hopeless
-from store import Store, Tx, generations, jobs, tracks
+from earmark.rejudging import decide_again
+from store import Store, generations, jobs, tracks
 from store.generations import Generation, Living, Progress
 
 LOOK_SECONDS = 1.0  # how often to look whether new tracks still wait
@@ -186,7 +187,7 @@ class Reanalysis:
                 unjudged = await generations.next_unjudged(reader, serving, after=self._judged, limit=JUDGED_AT_ONCE)
             leftovers = await generations.has_leftovers(reader)
         if unjudged:
-            await self._judge_anew(serving, unjudged)
+            await self._judge_anew(unjudged)
             return True
         if judging:
             self._end_pass(serving)
@@ -204,31 +205,26 @@ class Reanalysis:
         else:
             self._all_judged = serving.name
 
-    async def _judge_anew(self, serving: Generation, unjudged: list[tuple[int, str]]) -> None:
+    async def _judge_anew(self, unjudged: list[tuple[int, str]]) -> None:
         """Verdicts and vectors of these tracks from the analyses of the generation that serves."""
         try:
             async with self._store.write() as tx:
                 for _, uri in unjudged:
-                    await self._judge_one(tx, serving, uri)
+                    stored = await tracks.get(tx, uri)
+                    if stored is not None and await may_decide_anew(
+                        tx, stored
+                    ):  # it was listed before we had the store
+                        await decide_again(tx, stored, self._judge, now_us=self._clock.now_us())
         except (StoreBusy, Misconfigured, Corrupt):
             raise
         except Exception:
             if len(unjudged) > 1:  # each by itself: one must not hold the others up
                 for one in unjudged:
-                    await self._judge_anew(serving, [one])
+                    await self._judge_anew([one])
                 return
             self._log.exception("bug while judging anew", uri=unjudged[0][1])
             self._unjudgeable = True
         self._judged = unjudged[-1][0]
-
-    async def _judge_one(self, tx: Tx, serving: Generation, uri: str) -> None:
-        stored = await tracks.get(tx, uri)
-        if stored is None or not await may_decide_anew(tx, stored):  # it was listed before we had the store
-            return
-        now_us = self._clock.now_us()
-        for decision in await decide(tx, stored, None, self._judge, [serving]):
-            await keep(tx, stored, decision, now_us=now_us)
-            await settle(tx, stored, decision, now_us=now_us)
 
 
 async def _with_hands(hands: int, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from core.analysis import Analysis
 from core.clock import format_datetime
+from core.job import Job
+from core.label import NumberedLabel
+from core.link import Link
 from core.types import Visibility
 from earmark.telling import Describe, tell_acoustics, tell_genres, tell_segments
 from firehose.listings import HELD
@@ -15,6 +19,39 @@ from store.tracks import StoredTrack
 from store.wishes import Scope
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """What may be told of one track. Unless `public`, its state and reason only: the rest is empty."""
+
+    stored: StoredTrack
+    public: bool
+    job: Job | None
+    verdict: StoredVerdict | None
+    labels: tuple[NumberedLabel, ...]  # the current row of each key, retractions included, in the stream's order
+    posts: tuple[Link, ...]
+    analysis: Analysis | None
+
+
+async def look_up(reader: Reader, uri: str, *, labeler_did: str, everything: bool = False) -> Known | None:
+    """None when the track was never seen. `everything`: its own artist asks, who may see what is kept from others."""
+    stored = await tracks.get(reader, uri)
+    if stored is None:
+        return None
+    verdict = await labels.get_verdict(reader, uri)
+    # What its artist keeps from the public keeps its words here too: state and reason are enough to ask about it.
+    public = everything or await is_public(reader, stored)
+    live = await labels.live(reader, labeler_did, uri) if labeler_did and public else []
+    return Known(
+        stored=stored,
+        public=public,
+        job=await jobs.latest(reader, uri),
+        verdict=verdict,
+        labels=tuple(sorted(live, key=lambda row: row.seq)),
+        posts=tuple(await links.of_track(reader, uri)) if public else (),
+        analysis=await _heard_for(reader, stored, verdict) if public else None,
+    )
+
+
 async def track_report(
     reader: Reader, uri: str, *, labeler_did: str, describe: Describe, peaks: bool = False
 ) -> dict[str, Any] | None:
@@ -22,16 +59,10 @@ async def track_report(
 
     `describe` says what a stretch of a long track is (labeler.Policy.describe); `peaks` adds its waveform.
     """
-    stored = await tracks.get(reader, uri)
-    if stored is None:
+    known = await look_up(reader, uri, labeler_did=labeler_did)
+    if known is None:
         return None
-    job = await jobs.latest(reader, uri)
-    verdict = await labels.get_verdict(reader, uri)
-    live = await labels.live(reader, labeler_did, uri) if labeler_did else []
-    posts = await links.of_track(reader, uri)
-    # What its artist keeps from the public keeps its words here too: state and reason are enough to ask about it.
-    public = await _is_public(reader, stored)
-    analysis = await _heard_for(reader, stored, verdict) if public else None
+    stored, job, verdict, analysis, public = known.stored, known.job, known.verdict, known.analysis, known.public
     return {
         "uri": uri,
         "title": stored.track.title if public else None,
@@ -66,14 +97,13 @@ async def track_report(
             "segments": tell_segments(analysis, describe),
         },
         "labels": [
-            {"val": row.label.val, "neg": row.label.neg, "cts": row.label.cts, "seq": row.seq}
-            for row in sorted(live if public else (), key=lambda row: row.seq)
+            {"val": row.label.val, "neg": row.label.neg, "cts": row.label.cts, "seq": row.seq} for row in known.labels
         ],
-        "posts": [link.post_uri for link in posts] if public else [],
+        "posts": [link.post_uri for link in known.posts],
     }
 
 
-async def _is_public(reader: Reader, stored: StoredTrack) -> bool:
+async def is_public(reader: Reader, stored: StoredTrack) -> bool:
     """Whether people who are logged out may be told of it: it is released, its account is active, and neither its
     artist nor the app that published it keeps it back.
     """

@@ -6,33 +6,39 @@ Answers follow P192-P203: JSON errors without details, CORS everywhere, HEAD whe
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
-from aiohttp import WSCloseCode, web
+from aiohttp import web
+from prometheus_client import Counter
 
 from core.errors import AppError, XrpcError
 from core.log import Log
 from core.metrics import Metrics
 from core.types import parse_nsid
-from core.xrpc import Call, Method, Procedure, Query, Subscription, decode_params, error_frame
+from core.xrpc import Call, Method, Procedure, Query, Subscription, decode_params
+from earmark.limits import LimitReached, Limits
+from earmark.subscriptions import Subscriptions, allow_descriptors
 
 MAX_BODY_BYTES = 100 * 1024  # P196
-PING_SECONDS = 25.0  # P77
-MAX_SUBSCRIBERS = 1200  # each costs a descriptor and a cursor (P79)
-STALLED_SECONDS = 30.0  # a subscriber that accepts nothing for so long is cut off (P76)
 ANSWER_SECONDS = 8.0  # the AppView gives up after 10 s (P112)
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, "
+    "Retry-After, atproto-content-labelers",
+}
+_PREFLIGHT = {  # what a browser asks before the request (P197)
+    **CORS,
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, atproto-accept-labelers",
-    "Access-Control-Expose-Headers": "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, "
-    "atproto-content-labelers",
     "Access-Control-Max-Age": "86400",
 }
+
+_JSON_HEADERS = {**CORS, "Content-Type": "application/json; charset=utf-8"}  # made once: every answer has them
 
 Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -40,14 +46,8 @@ Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def json_answer(value: Mapping[str, Any] | bytes, *, status: int = 200, **headers: str) -> web.Response:
     """A JSON response; bytes are sent as they are."""
     body = value if isinstance(value, bytes) else orjson.dumps(value)
-    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
-
-
-class TooManySubscribers(XrpcError):
-    """No place for another subscription (P79)."""
-
-    def __init__(self) -> None:
-        super().__init__("RateLimitExceeded", "too many open subscriptions; come back later", status=429)
+    everything = {**_JSON_HEADERS, **headers} if headers else _JSON_HEADERS
+    return web.Response(body=body, status=status, headers=everything)
 
 
 class Web:
@@ -60,6 +60,7 @@ class Web:
         pages: Mapping[str, Page],
         healthy: Callable[[], Awaitable[None]],
         version: str,
+        limits: Limits,
         metrics: Metrics,
         log: Log,
     ) -> None:
@@ -68,10 +69,14 @@ class Web:
         self._version = version
         self._metrics = metrics
         self._log = log
-        self._sockets: set[web.WebSocketResponse] = set()
-        self._closing = False
+        self._limits = limits
+        self.subscriptions = Subscriptions(metrics=metrics, log=log)
+        self._counters: dict[tuple[str, int], Counter] = {}
         self.app = web.Application(middlewares=[self._answer_errors], client_max_size=MAX_BODY_BYTES)
+        self.app.cleanup_ctx.append(self._keep_alive)
         self.app.router.add_get("/xrpc/_health", self._health)
+        for method in self._methods.values():  # fixed paths are found at once
+            self.app.router.add_route("*", f"/xrpc/{method.nsid}", partial(self._call, method))
         for suffix in ("", "/"):  # an optional trailing slash is tolerated (P193)
             self.app.router.add_route("*", "/xrpc/{nsid}" + suffix, self._xrpc)
         self.app.router.add_get("/metrics", self._metrics_page)
@@ -79,12 +84,27 @@ class Web:
         for path, page in pages.items():
             self.app.router.add_get(path, page)
 
+    async def _keep_alive(self, _: web.Application) -> AsyncIterator[None]:
+        allow_descriptors()
+        pinging = asyncio.create_task(self.subscriptions.keep_alive())
+        yield
+        pinging.cancel()
+        with suppress(asyncio.CancelledError):
+            await pinging
+
     # --- every answer ---------------------------------------------------------------------------------------
 
     @web.middleware
     async def _answer_errors(self, request: web.Request, handler: Page) -> web.StreamResponse:
+        allowance: Mapping[str, str] | None = None
         try:
-            response = web.Response(status=204) if request.method == "OPTIONS" else await handler(request)
+            if request.method == "OPTIONS":
+                response: web.StreamResponse = web.Response(status=204, headers=_PREFLIGHT)
+            else:
+                allowance = self._limits.take(self._limits.client(request))
+                response = await handler(request)
+        except LimitReached as error:
+            response = json_answer({"error": error.name, "message": error.message}, status=429, **error.headers)
         except XrpcError as error:
             headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}}.get(error.status, {})
             response = json_answer({"error": error.name, "message": error.message}, status=error.status, **headers)
@@ -105,15 +125,23 @@ class Web:
             self._log.exception("bug while answering", path=request.path)
             response = json_answer({"error": "InternalServerError", "message": "our fault, logged"}, status=500)
         if not response.prepared:
-            response.headers.update(CORS)
+            if "Access-Control-Allow-Origin" not in response.headers:
+                response.headers.update(CORS)
+            if allowance is not None:
+                response.headers.update(allowance)
             self._count(request, response.status)
         return response
 
     def _count(self, request: web.Request, status: int) -> None:
         """Only methods that exist become label values: their number is ours, not a stranger's."""
-        nsid = request.match_info.get("nsid", "")
-        if nsid in self._methods:
-            self._metrics.requests.labels(nsid, str(status)).inc()
+        path = request.path
+        counter = self._counters.get((path, status))
+        if counter is None:
+            nsid = path.removeprefix("/xrpc/").removesuffix("/")
+            if nsid not in self._methods:
+                return
+            counter = self._counters[path, status] = self._metrics.requests.labels(nsid, str(status))
+        counter.inc()
 
     # --- XRPC -----------------------------------------------------------------------------------------------
 
@@ -126,8 +154,11 @@ class Web:
             except ValueError:
                 raise XrpcError("InvalidRequest", "the path holds no method name") from None
             raise XrpcError("MethodNotImplemented", "no such method here", status=501)
+        return await self._call(method, request)
+
+    async def _call(self, method: Method, request: web.Request) -> web.StreamResponse:
         if isinstance(method, Subscription):
-            return await self._subscribe(request, method)
+            return await self.subscriptions.serve(request, method, self._limits.client(request))
         return await self._answer(request, method)
 
     async def _answer(self, request: web.Request, method: Query | Procedure) -> web.Response:
@@ -135,12 +166,18 @@ class Web:
         if request.method not in verbs:
             raise XrpcError("InvalidRequest", f"{method.nsid} takes {verbs[0]}", status=405)
         params = decode_params(method.params, request.query.items())
-        body = await self._body(request) if isinstance(method, Procedure) else self._no_body(request)
+        if isinstance(method, Procedure):
+            call = Call(params, request.headers, await self._body(request))
+        else:
+            self._refuse_body(request)
+            call = Call(params, request.headers)
+            if method.bounded:
+                return json_answer(await method.answer(call))
         async with asyncio.timeout(ANSWER_SECONDS):
-            return json_answer(await method.answer(Call(params, _headers(request), body)))
+            return json_answer(await method.answer(call))
 
     @staticmethod
-    def _no_body(request: web.Request) -> None:
+    def _refuse_body(request: web.Request) -> None:
         if request.content_length:
             raise XrpcError("InvalidRequest", "this method takes no body")
 
@@ -153,63 +190,6 @@ class Web:
         except orjson.JSONDecodeError:
             raise XrpcError("InvalidRequest", "the body is not JSON") from None
 
-    async def _subscribe(self, request: web.Request, method: Subscription) -> web.StreamResponse:
-        """Sends the method's frames as the reader takes them; there is no queue between log and socket."""
-        if request.method != "GET":
-            raise XrpcError("InvalidRequest", f"{method.nsid} takes GET", status=405)
-        if len(self._sockets) >= MAX_SUBSCRIBERS:
-            raise TooManySubscribers
-        socket = web.WebSocketResponse(heartbeat=PING_SECONDS, compress=False, max_msg_size=4096, timeout=5.0)
-        if not socket.can_prepare(request):
-            raise XrpcError("InvalidRequest", "a subscription needs a WebSocket upgrade", status=426)
-        socket.headers.update(CORS)
-        await socket.prepare(request)
-        self._sockets.add(socket)
-        self._metrics.subscribers.inc()
-        writer = asyncio.create_task(self._send_frames(socket, request, method))
-        try:
-            async for _ in socket:  # what a reader says is ignored (P77); the loop ends when it goes away
-                pass
-        finally:
-            writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await writer
-            self._sockets.discard(socket)
-            self._metrics.subscribers.dec()
-        return socket
-
-    async def _send_frames(self, socket: web.WebSocketResponse, request: web.Request, method: Subscription) -> None:
-        try:
-            params = decode_params(method.params, request.query.items())
-            async for frame in method.frames(Call(params, _headers(request))):
-                async with asyncio.timeout(STALLED_SECONDS):
-                    await socket.send_bytes(frame)
-        except XrpcError as error:
-            await self._refuse(socket, error.name, error.message)
-        except TimeoutError:
-            self._metrics.slow_subscribers.inc()
-            await self._refuse(socket, "ConsumerTooSlow", f"no bytes accepted for {STALLED_SECONDS:.0f} s")
-        except ConnectionError:
-            pass  # the reader went away
-        except Exception:
-            self._log.exception("bug in a subscription", method=method.nsid)
-            await self._refuse(socket, "InternalServerError", "our fault, logged")
-
-    @staticmethod
-    async def _refuse(socket: web.WebSocketResponse, name: str, message: str) -> None:
-        """Error frame, then close; a peer that takes not even this is dropped (P71, P76)."""
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(2.0):
-                await socket.send_bytes(error_frame(name, message))
-                await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=name.encode())
-
-    async def close_sockets(self) -> None:
-        """Tells every subscriber to come back with its cursor (P81)."""
-        closing = [socket.close(code=WSCloseCode.GOING_AWAY, message=b"restarting") for socket in list(self._sockets)]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(3.0):
-                await asyncio.gather(*closing, return_exceptions=True)
-
     # --- small pages ----------------------------------------------------------------------------------------
 
     async def _health(self, _: web.Request) -> web.Response:
@@ -221,11 +201,8 @@ class Web:
         return json_answer({"version": self._version})
 
     async def _metrics_page(self, _: web.Request) -> web.Response:
+        await self.subscriptions.measure()
         return web.Response(body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def _robots(self, _: web.Request) -> web.Response:
         return web.Response(text="User-agent: *\nAllow: /\n")
-
-
-def _headers(request: web.Request) -> dict[str, str]:
-    return {name.lower(): value for name, value in request.headers.items()}

@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 from core.keys import PublicKey
 
 
-def build_did_document(did: str, endpoint: str, *, label_key: PublicKey | None = None) -> dict[str, Any] | None:
+def build_did_document(
+    did: str, endpoint: str, *, label_key: PublicKey | None = None, certificate_key: PublicKey | None = None
+) -> dict[str, Any] | None:
     """The document for `/.well-known/did.json`, or None when `did` is not the did:web of the endpoint's host.
 
     `endpoint` is the origin that the world uses, without a path. With `label_key` the same DID is a labeler too: its
-    service and the key of its signatures are listed.
+    service and the key of its signatures are listed. `certificate_key` signs what was heard, and nothing else (P45).
     """
     if did != _web_did(endpoint):
         return None
@@ -21,16 +23,16 @@ def build_did_document(did: str, endpoint: str, *, label_key: PublicKey | None =
         "id": did,
         "service": [{"id": "#bsky_fg", "type": "BskyFeedGenerator", "serviceEndpoint": endpoint}],
     }
-    if label_key is not None:
+    keys = {"atproto_label": label_key, "earmark_certificate": certificate_key}
+    methods = [
+        {"id": f"{did}#{name}", "type": "Multikey", "controller": did, "publicKeyMultibase": key.multikey}
+        for name, key in keys.items()
+        if key is not None
+    ]
+    if methods:
         document["@context"].append("https://w3id.org/security/multikey/v1")
-        document["verificationMethod"] = [
-            {
-                "id": f"{did}#atproto_label",
-                "type": "Multikey",
-                "controller": did,
-                "publicKeyMultibase": label_key.multikey,
-            }
-        ]
+        document["verificationMethod"] = methods
+    if label_key is not None:
         document["service"].append({"id": "#atproto_labeler", "type": "AtprotoLabeler", "serviceEndpoint": endpoint})
     return document
 

@@ -90,6 +90,7 @@ class Backfill:
         self._high_water = high_water
         self._stored: StoredBackfill | None = None
         self._busy: set[Did] = set()
+        self._choosing = asyncio.Lock()
         self._full = False
 
     async def run(self) -> None:
@@ -175,19 +176,21 @@ class Backfill:
         """The account whose turn it is, with the attempts made, as soon as there is one; None when all are done."""
         while not self._full:
             now_us, high_water = self._clock.now_us(), self._high_water
-            async with self._book.read() as reader:
-                due = await backfills.due(reader, backfill_id, now_us=now_us, limit=len(self._busy) + 1)
-                if not due and await backfills.next_due_us(reader, backfill_id) is None:
-                    return None
-            if high_water is not None:
-                async with self._store.read() as reader:
-                    crowded = await jobs.ready_count(reader, now_us=now_us) > high_water
-                self.stage = "paused" if crowded else "walking"
-                due = [] if crowded else due
-            for did, attempts in due:
-                if did not in self._busy:
-                    self._busy.add(did)
-                    return did, attempts
+            async with self._choosing:
+                busy = frozenset(self._busy)  # also those that end while we look: what we read may be older than that
+                async with self._book.read() as reader:
+                    due = await backfills.due(reader, backfill_id, now_us=now_us, limit=len(busy) + 1)
+                    if not due and await backfills.next_due_us(reader, backfill_id) is None:
+                        return None
+                if high_water is not None:
+                    async with self._store.read() as reader:
+                        crowded = await jobs.ready_count(reader, now_us=now_us) > high_water
+                    self.stage = "paused" if crowded else "walking"
+                    due = [] if crowded else due
+                for did, attempts in due:
+                    if did not in busy:
+                        self._busy.add(did)
+                        return did, attempts
             await asyncio.sleep(LOOK_SECONDS)
         return None
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.errors import Misconfigured
 from core.log import Log
+from core.nsids import OPTOUT
 from core.types import parse_nsid
 from firehose.events import Operation, RecordEvent
 from firehose.records import find_values
@@ -20,7 +21,6 @@ from store.wishes import Scope, Wish, WishKind
 
 PROFILE = "app.bsky.actor.profile"
 BLOCK = "app.bsky.graph.block"
-OPTOUT = "example.earmark.optout"
 SELF = "self"  # the record key of profiles and opt-outs
 NO_LABELS = "no-auto-label"
 LOGGED_IN_ONLY = "!no-unauthenticated"
@@ -61,18 +61,7 @@ class ControlRecords:
         wish = self._read(event)
         if wish is None or (wish == _silent(wish) and not await self._is_news(tx, wish)):
             return
-        before = await wishes.of(tx, wish.did)
-        if not await wishes.put(tx, wish, now_us=now_us):
-            return
-        after = await wishes.of(tx, wish.did)
-        if before == after:
-            return
-        await links.ring_for(tx, wish.did)  # feeds look anew
-        self._log.info("an artist's wish", did=wish.did, kind=wish.kind.value, scope=after.scope.value)
-        if after.scope is Scope.ALL and before.scope is not Scope.ALL:
-            await opt_out(tx, wish.did, now_us=now_us)
-        elif before.scope is Scope.ALL and after.scope is not Scope.ALL:
-            await repos.doubt(tx, wish.did, reason="wish_undone", now_us=now_us)  # the walk brings the tracks back
+        await take_wish(tx, wish, now_us=now_us, log=self._log)
 
     @staticmethod
     async def _is_news(tx: Tx, wish: Wish) -> bool:
@@ -96,6 +85,24 @@ class ControlRecords:
             return Wish(uri, event.did, WishKind.PROFILE, event.rev, scope, LOGGED_IN_ONLY in said)
         scope = Scope.NONE if gone else _optout_scope(event.record)
         return Wish(uri, event.did, WishKind.OPTOUT, event.rev, scope)
+
+
+async def take_wish(tx: Tx, wish: Wish, *, now_us: int, log: Log) -> None:
+    """Keep what an artist says now, wherever it was said, with all that follows: what it takes away goes in this
+    transaction, what it brings back comes by a walk. A revision that is not newer than the known one changes nothing.
+    """
+    before = await wishes.of(tx, wish.did)
+    if not await wishes.put(tx, wish, now_us=now_us):
+        return
+    after = await wishes.of(tx, wish.did)
+    if before == after:
+        return
+    await links.ring_for(tx, wish.did)  # feeds look anew
+    log.info("an artist's wish", did=wish.did, kind=wish.kind.value, scope=after.scope.value)
+    if after.scope is Scope.ALL and before.scope is not Scope.ALL:
+        await opt_out(tx, wish.did, now_us=now_us)
+    elif before.scope is Scope.ALL and after.scope is not Scope.ALL:
+        await repos.doubt(tx, wish.did, reason="wish_undone", now_us=now_us)  # the walk brings the tracks back
 
 
 def _silent(wish: Wish) -> Wish:

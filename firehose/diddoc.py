@@ -43,6 +43,7 @@ def read_document(did: Did, document: Any, *, allow_loopback: bool = False) -> I
         pds=services.get("atproto_pds") if is_pds else None,
         signing_key=_key(document, did, "atproto"),
         label_key=_key(document, did, "atproto_label"),
+        certificate_key=_key(document, did, "earmark_certificate"),
         handle_claim=_handle(document.get("alsoKnownAs")),
         services=services,
     )

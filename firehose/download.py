@@ -58,7 +58,7 @@ class Downloader:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=_VettedResolver(self._guard), use_dns_cache=False, limit=0),
+            connector=aiohttp.TCPConnector(resolver=VettedResolver(self._guard), use_dns_cache=False, limit=0),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=CONNECT_SECONDS, sock_read=self._limits.stall_seconds
             ),
@@ -134,7 +134,7 @@ class Downloader:
             raise BlobMismatch(f"{response.url}: no bytes")
 
 
-class _VettedResolver(AbstractResolver):
+class VettedResolver(AbstractResolver):
     """Gives aiohttp only addresses that the guard vetted, so it connects to exactly those."""
 
     def __init__(self, guard: Guard) -> None:

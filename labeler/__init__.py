@@ -5,6 +5,7 @@ invariant: the labels live on a subject are those of its newest settled verdict,
 bytes that we serve, in a sequence that is gapless and never reused, however often a step is repeated or cut short.
 """
 
+from labeler.certificate import certify, verify_certificate
 from labeler.enroll import Finding, check_enrolment
 from labeler.label_key import load_label_key
 from labeler.methods import LabelMethods
@@ -12,7 +13,7 @@ from labeler.musicnn import TagMapping
 from labeler.policy import Policy
 from labeler.publisher import Publisher
 from labeler.reconcile import reconcile
-from labeler.signing import BadLabel, label_from, sign, to_json, verify
+from labeler.signing import BadLabel, label_from, sign, verify
 from labeler.vocabulary import build_declaration
 
 __all__ = [
@@ -23,11 +24,12 @@ __all__ = [
     "Publisher",
     "TagMapping",
     "build_declaration",
+    "certify",
     "check_enrolment",
     "label_from",
     "load_label_key",
     "reconcile",
     "sign",
-    "to_json",
     "verify",
+    "verify_certificate",
 ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from core.analysis import Analysis, Genre, Tag
+from core.analysis import Analysis, Genre, PackName, Tag
 from core.taxonomy import Publish, Taxonomy
+from labeler.explain import Account
 from labeler.rule import Bar, Objection
+from labeler.thresholds import Thresholds
 
 NON_MUSIC = "non-music"
 FIELD_RECORDING = "non-music-field-recording"
@@ -32,14 +34,21 @@ class EffnetConstants(Bar):
 
 
 BETA = EffnetConstants()
+NO_THRESHOLDS = Thresholds("effnet")
+_TOLD_FROM = 0.5  # what falls short of its bar by more than this factor is not worth an explanation
 
 
 class EffnetRule:
     """The labeler.rule.Rule of the tagger `discogs`."""
 
-    def __init__(self, taxonomy: Taxonomy, *, constants: EffnetConstants = BETA) -> None:
+    pack: PackName = "effnet"
+
+    def __init__(
+        self, taxonomy: Taxonomy, *, constants: EffnetConstants = BETA, thresholds: Thresholds = NO_THRESHOLDS
+    ) -> None:
         self._taxonomy = taxonomy
         self._constants = constants
+        self._thresholds = thresholds
         self._by_source = {style.source: style for style in taxonomy.styles.values()}
 
     def score(self, tags: Sequence[Tag]) -> tuple[Genre, ...]:
@@ -59,7 +68,7 @@ class EffnetRule:
         heard = scores.get(identifier, 0.0) >= self._constants.stated_floor
         return heard and self._taxonomy.parent_of(identifier) != NON_MUSIC
 
-    def what_speaks_against(self, analysis: Analysis, previous: Collection[str]) -> Objection | None:
+    def what_speaks_against(self, analysis: Analysis, previous: Collection[str], account: Account) -> Objection | None:
         """`non_music`: the best Non-Music styles together reach the best style of music (step 1).
 
         An artist's word overrules it only where what was heard is a field recording: ambient music is often made of
@@ -73,7 +82,9 @@ class EffnetRule:
         )
         total = sum(score for _, score in others[: constants.gate_sum_of])
         if total < music:
+            account.note("non_music", "music is louder than what is none", non_music=total, music=music)
             return None
+        account.note("non_music", "what is no music is as strong as the best of it", non_music=total, music=music)
         named = {style.identifier: score for style, score in others if style.publish is Publish.STYLE}
         labels: tuple[str, ...] = ()
         if total >= (constants.keep_floor if NON_MUSIC in previous else constants.min_top):
@@ -89,18 +100,22 @@ class EffnetRule:
         return sorted(passing, key=lambda style: style not in previous)[:1]
 
     def choose(
-        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str]
+        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str], account: Account
     ) -> tuple[str, ...]:
         """The best styles, each after its parent, and the live parents (steps 2 to 7)."""
         chosen: list[str] = []
-        for label in self._rank(scores, stated, previous):
+        for label in self._rank(scores, stated, previous, account):
             more = list(dict.fromkeys((*chosen, self._taxonomy.parent_of(label), label)))
             told_by_style = {self._taxonomy.parent_of(one) for one in more if one in self._taxonomy.styles}
             if len({*more} - told_by_style) <= self._constants.max_styles:
                 chosen = more
+            else:
+                account.note("places", "no place is left for it", label, places=self._constants.max_styles)
         return tuple(chosen)
 
-    def _rank(self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str]) -> list[str]:
+    def _rank(
+        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str], account: Account
+    ) -> list[str]:
         """Labels that pass: the artist's own, the best style's, those that are live, newcomers; each best first.
 
         A parent passes by itself only if it is stated or live. A style that is not published speaks for its parent
@@ -111,22 +126,48 @@ class EffnetRule:
             identifier: score for identifier, score in scores.items() if taxonomy.parent_of(identifier) != NON_MUSIC
         }
         top = max(music.values(), default=0.0)
+        if top < constants.min_top:
+            account.note("min_top", "the best is too weak for anything new", top=top, needed=constants.min_top)
         parents = {taxonomy.parent_of(identifier) for identifier in stated}
         passing: set[str] = set()
         named: set[str] = set()
         best: str | None = None
         for identifier, score in music.items():
-            parent, publish = taxonomy.parent_of(identifier), taxonomy.publish_kind(identifier)
-            if publish is Publish.NEVER or (parents and parent not in parents):
+            parent, label = taxonomy.parent_of(identifier), self._speaks_for(identifier, stated)
+            if label is None or (parents and parent not in parents):
                 continue
-            label = identifier if publish is Publish.STYLE else parent
             live, may_be_new = label in previous, identifier != parent and top >= constants.min_top
             if identifier in stated:
                 named.add(label)
-            elif not (live or may_be_new) or score < constants.height(top, live=live):
+            elif not (live or may_be_new):
                 continue
+            else:
+                needed = constants.height(top, live=live, floor=self._thresholds.floor(label))
+                passes = score >= needed
+                if passes or live or score >= _TOLD_FROM * needed:
+                    account.note(
+                        "bar", _weighed(identifier, label, passes, live), identifier, score=score, needed=needed
+                    )
+                if not passes:
+                    continue
             passing.add(label)
             if best is None and identifier != parent:
                 best = label
         ranked = [label for label in scores if label in passing]
         return sorted(ranked, key=lambda label: (label not in named, label != best, label not in previous))
+
+    def _speaks_for(self, identifier: str, stated: Collection[str]) -> str | None:
+        """The label that a score is for: its own, its parent's, or none. The artist's word needs no threshold."""
+        publish, parent = self._taxonomy.publish_kind(identifier), self._taxonomy.parent_of(identifier)
+        if publish is Publish.NEVER:
+            return None
+        if publish is Publish.STYLE and (identifier in stated or not self._thresholds.silences(identifier)):
+            return identifier
+        return None if self._thresholds.silences(parent) and parent not in stated else parent
+
+
+def _weighed(identifier: str, label: str, passes: bool, live: bool) -> str:
+    outcome = "passes" if passes else "too weak"
+    if live:
+        outcome = "is live and stays" if passes else "is live, and too weak to stay"
+    return outcome if identifier == label else f"{outcome}, for {label} only"

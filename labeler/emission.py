@@ -1,4 +1,4 @@
-"""How fast labels may leave: Bluesky ingests 5 a second, 10 000 an hour and 100 000 a day from one labeler (P47).
+"""How fast labels may leave, and which first: Bluesky ingests 5 a second, 10 000 an hour and 100 000 a day (P47).
 
 A second is kept by a bucket in memory. The hour and the day are read from the label log itself, whose sequence
 has no gaps, so they hold across restarts without state of their own.
@@ -6,12 +6,51 @@ has no gaps, so they hold across restarts without state of their own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
 from core.clock import Clock, parse_datetime
+from core.label import Label
 from store import Reader, labels
+from store.labels import PendingVerdict, Turn
 
 _HOUR_US = 3_600_000_000
 # Labels within any such span of time; a tenth below what Bluesky takes.
 LONG_BUDGETS = ((9_000, _HOUR_US), (90_000, 24 * _HOUR_US))
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Which labels leave in one transaction, and what that means for the verdicts that ask for them."""
+
+    leaving: Sequence[Label]
+    settled: Sequence[PendingVerdict]
+    turns: dict[str, Turn]  # of those subjects of which the pressing part leaves and something else stays
+    is_complete: bool
+
+    @classmethod
+    def of(cls, wanted: Sequence[tuple[PendingVerdict, Sequence[Label]]], room: int) -> Round:
+        """As many as there is room for, whatever subject they are of: by turn, then in the given order."""
+        if room >= sum(len(todo) for _, todo in wanted):
+            return cls(
+                [label for _, todo in wanted for label in todo], [one for one, _ in wanted], {}, is_complete=True
+            )
+        queue = [(_turn(verdict, label), verdict, label) for verdict, todo in wanted for label in todo]
+        queue.sort(key=itemgetter(0))
+        left = {verdict.uri: turn for turn, verdict, _ in reversed(queue[room:])}
+        return cls(
+            leaving=[label for _, _, label in queue[:room]],
+            settled=[verdict for verdict, _ in wanted if verdict.uri not in left],
+            turns={one.uri: left[one.uri] for one, _ in wanted if left.get(one.uri, one.turn) != one.turn},
+            is_complete=not left,
+        )
+
+
+def _turn(verdict: PendingVerdict, label: Label) -> Turn:
+    if verdict.turn in (Turn.RULED_RETRACTION, Turn.RULED):
+        return Turn.RULED_RETRACTION if label.neg else Turn.RULED
+    return Turn.RETRACTION if label.neg else Turn.OTHER
 
 
 class Emission:
@@ -38,9 +77,13 @@ class Emission:
         if not self._rate:
             return wanted
         self._fill()
-        room = min(wanted, int(self._tokens + 1e-9))
-        while room > 0 and not await self._within_budgets(reader, room):
-            room //= 2
+        room, over = 0, min(wanted, int(self._tokens + 1e-9)) + 1
+        while over - room > 1:
+            count = (room + over) // 2
+            if await self._within_budgets(reader, count):
+                room = count
+            else:
+                over = count
         return room
 
     def seconds_until_room(self) -> float:

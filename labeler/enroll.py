@@ -16,6 +16,20 @@ class Finding:
     remedy: str
 
 
+def check_certificates(identity: Identity, *, key: PublicKey) -> list[Finding]:
+    """What keeps others from verifying our certificates; labels do not depend on it (P45)."""
+    if identity.certificate_key == key:
+        return []
+    now = identity.certificate_key
+    return [
+        Finding(
+            f"the #earmark_certificate key of {identity.did} is {now.multikey if now else 'missing'}, "
+            f"ours is {key.multikey}",
+            "run: earmark labeler setup",
+        )
+    ]
+
+
 def check_enrolment(identity: Identity, *, key: PublicKey, service_url: str) -> list[Finding]:
     """What is wrong with the labeler's DID document; nothing is wrong if the list is empty.
 
@@ -26,14 +40,14 @@ def check_enrolment(identity: Identity, *, key: PublicKey, service_url: str) -> 
         findings.append(
             Finding(
                 f"the DID document of {identity.did} has no #atproto_label key",
-                f"add the verification method atproto_label with {key.multikey}",
+                f"run: earmark labeler setup; it adds the verification method atproto_label with {key.multikey}",
             )
         )
     elif identity.label_key != key:
         findings.append(
             Finding(
                 f"the #atproto_label key of {identity.did} is {identity.label_key.multikey}, ours is {key.multikey}",
-                "point the key setting at the private key that was enrolled, or publish the new public key",
+                "set labeler.key_file to the private key that was enrolled, or publish ours: earmark labeler setup",
             )
         )
     endpoint = identity.services.get("atproto_labeler")
@@ -41,14 +55,14 @@ def check_enrolment(identity: Identity, *, key: PublicKey, service_url: str) -> 
         findings.append(
             Finding(
                 f"the DID document of {identity.did} has no #atproto_labeler service",
-                f"add the service atproto_labeler of type AtprotoLabeler with endpoint {service_url}",
+                f"run: earmark labeler setup; it adds the service atproto_labeler (AtprotoLabeler) at {service_url}",
             )
         )
     elif endpoint.rstrip("/") != service_url.rstrip("/"):
         findings.append(
             Finding(
                 f"the #atproto_labeler endpoint of {identity.did} is {endpoint}, we serve {service_url}",
-                "correct the service URL setting or the DID document: readers follow no redirect",
+                "correct service.public_url, or the document: earmark labeler setup; readers follow no redirect",
             )
         )
     return findings

@@ -6,9 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
+from core.dagcbor import encode
 from core.frames import BadFrame, split_frame
 from core.label import Label
 from core.xrpc import message_frame
+
+_LABELS_HEADER = encode({"op": 1, "t": "#labels"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,13 @@ class InfoFrame:
 def labels_frame(seq: int, labels: Iterable[Label]) -> bytes:
     """A `#labels` event with signatures as byte strings (P65)."""
     return message_frame("#labels", {"seq": seq, "labels": [label.fields() for label in labels]})
+
+
+def stored_frame(seq: int, text: str, sig: bytes) -> bytes:
+    """A `#labels` event of one label that was stored in its JSON form."""
+    fields = orjson.loads(text)
+    fields["sig"] = sig
+    return _LABELS_HEADER + encode({"seq": seq, "labels": [fields]})
 
 
 def info_frame(name: str, message: str | None = None) -> bytes:

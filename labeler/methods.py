@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 
@@ -9,25 +10,26 @@ import orjson
 
 from core.errors import XrpcError
 from core.types import Did
-from core.xrpc import Call, Param, Query, Subscription
-from labeler.frames import labels_frame
-from labeler.signing import to_json
-from store import Store, labels
+from core.xrpc import Batch, Call, Param, Query, Subscription
+from labeler.frame_log import FrameLog
+from labeler.renewal import Renewal
+from store import Store, served
 
 MAX_PATTERNS = 100  # P60
-_PAGE = 500  # rows of the log that a subscriber reads at once (P75)
-_IDLE_SECONDS = 5.0  # the bell is a hint: look again without it
+_STATEMENT_SECONDS = 5.0  # P60
 _MAX_SEQ = 2**53 - 1  # P66
 _SEQ = re.compile(r"[0-9]{1,16}", re.ASCII)
 _SHORTEST_PREFIX_IN_COMPANY = len("at://did:")  # P60
 
 
 class LabelMethods:
-    """Serves the label log of one labeler. Read-only: it holds no key and never waits for a writer."""
+    """Serves the label log of one labeler. It holds no key; it waits for a writer only while keys change."""
 
-    def __init__(self, store: Store, *, src: Did) -> None:
+    def __init__(self, store: Store, *, src: Did, renewal: Renewal | None = None) -> None:
         self._store = store
         self._src = src
+        self._renewal = renewal
+        self._log = FrameLog(store, src=src, renewal=renewal)
 
     @property
     def query_labels(self) -> Query:
@@ -41,12 +43,14 @@ class LabelMethods:
                 Param("limit", "integer", default=50, minimum=1, maximum=250),
                 Param("cursor"),
             ),
+            bounded=True,
         )
 
     @property
     def subscribe_labels(self) -> Subscription:
         """The log from a cursor on, then live. Each subscriber pulls at its own pace: nothing is queued for it here."""
-        return Subscription("com.atproto.label.subscribeLabels", self._frames, (Param("cursor", "integer", minimum=0),))
+        cursor = Param("cursor", "integer", minimum=0)
+        return Subscription("com.atproto.label.subscribeLabels", self._batches, self._log.newest, (cursor,))
 
     async def _query(self, call: Call) -> bytes:
         exact, prefixes = split_patterns(call.params["uriPatterns"])
@@ -55,32 +59,42 @@ class LabelMethods:
         sources: Sequence[str] = call.params["sources"]
         if sources and self._src not in sources:  # P57
             return orjson.dumps({"labels": []})
-        async with self._store.read() as reader:
-            rows = await labels.query(
-                reader, exact=exact, prefixes=prefixes, sources=[self._src], after_seq=after_seq, limit=limit
-            )
-        page: dict[str, object] = {"labels": [to_json(row.label) for row in rows]}
-        if len(rows) == limit:  # P56: a page that is not full is the last
-            page["cursor"] = str(rows[-1].seq)
-        return orjson.dumps(page)
+        rows = await self._find(exact, prefixes, after_seq, limit)
+        if self._renewal is not None and await self._renewal.renew([seq for seq, _ in rows]):
+            rows = await self._find(exact, prefixes, after_seq, limit)
+        more = f',"cursor":"{rows[-1][0]}"' if len(rows) == limit else ""  # P56: a page that is not full is the last
+        return f'{{"labels":[{",".join([form for _, form in rows])}]{more}}}'.encode()
 
-    async def _frames(self, call: Call) -> AsyncIterator[bytes]:
+    async def _find(
+        self, exact: Sequence[str], prefixes: Sequence[str], after_seq: int, limit: int
+    ) -> list[served.Served]:
+        """Most ask one thing with a short answer: that takes one statement, which is its own snapshot."""
+        page = {"after_seq": after_seq, "limit": limit}
+        found = None
+        if len(exact) == 1 and not prefixes:
+            found = await served.of_subject(self._store.peek, exact[0], src=self._src, **page)
+        elif len(prefixes) == 1 and not exact:
+            found = await served.few_under(self._store.peek, prefixes[0], src=self._src, **page)
+        if found is None:
+            async with asyncio.timeout(_STATEMENT_SECONDS), self._store.read() as reader:
+                found = await served.query(reader, exact=exact, prefixes=prefixes, src=self._src, **page)
+        return found
+
+    async def _batches(self, call: Call) -> AsyncIterator[Batch]:
         cursor: int | None = call.params["cursor"]
-        async with self._store.read() as reader:
-            newest = await labels.newest_seq(reader)
+        newest = await self._log.newest()
         if cursor is not None and cursor > newest:  # P71
             raise XrpcError("FutureCursor", "Cursor in the future.")
         after_seq = newest if cursor is None else cursor  # P68, P69
         while True:
             seen = self._store.bell.count("label")
-            async with self._store.read() as reader:  # closed before yielding: a slow reader holds no connection
-                rows = await labels.stream(reader, after_seq=after_seq, limit=_PAGE)
-            for row in rows:
-                if row.label.src == self._src:  # P15: what an earlier identity signed is not ours to serve
-                    yield labels_frame(row.seq, [row.label])
-                after_seq = row.seq
-            if len(rows) < _PAGE:
-                await self._store.bell.wait("label", _IDLE_SECONDS, seen=seen)
+            batch = await self._log.after(after_seq)
+            if batch is None:
+                await self._log.wait(after_seq, seen)
+                continue
+            if batch.wire:
+                yield batch
+            after_seq = batch.last
 
 
 def split_patterns(patterns: Sequence[str]) -> tuple[list[str], list[str]]:

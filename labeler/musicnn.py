@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Self
 
-from core.analysis import Analysis, Genre, Tag, TaggerName
+from core.analysis import Analysis, Genre, PackName, Tag, TaggerName
 from core.taxonomy import Publish, Taxonomy
+from labeler.explain import Account
 from labeler.rule import Bar, Objection
+from labeler.thresholds import Thresholds
 
 _TAGGERS: tuple[TaggerName, TaggerName] = ("msd", "mtt")
 _BEAT = ("beat", "beats", "drums")
@@ -45,6 +47,7 @@ class MusicnnConstants(Bar):
 
 
 BETA = MusicnnConstants()
+NO_THRESHOLDS = Thresholds("musicnn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,8 @@ class MusicnnRule:
     Style labels are off by default: there is no evidence yet about styles from musicnn.
     """
 
+    pack: PackName = "musicnn"
+
     def __init__(
         self,
         taxonomy: Taxonomy,
@@ -119,11 +124,13 @@ class MusicnnRule:
         *,
         constants: MusicnnConstants = BETA,
         publish_styles: bool = False,
+        thresholds: Thresholds = NO_THRESHOLDS,
     ) -> None:
         self._taxonomy = taxonomy
         self._mapping = mapping
         self._constants = constants
         self._publish_styles = publish_styles
+        self._thresholds = thresholds
 
     def score(self, tags: Sequence[Tag]) -> tuple[Genre, ...]:
         """Every parent and style that any tag votes for, with its combined score, best first (steps 3 to 5)."""
@@ -147,7 +154,7 @@ class MusicnnRule:
         """The taggers know few styles: a style is echoed by its parent."""
         return scores.get(self._taxonomy.parent_of(identifier), 0.0) >= self._constants.stated_floor
 
-    def what_speaks_against(self, analysis: Analysis, previous: Collection[str]) -> Objection | None:
+    def what_speaks_against(self, analysis: Analysis, previous: Collection[str], account: Account) -> Objection | None:
         """`speech_like` (step 2), `voice_alone` or `no_music_heard`: MTT hears neither an instrument nor a genre.
 
         The last two gates are ours; docs/models.md says what was measured. An artist who names a genre knows better
@@ -158,62 +165,91 @@ class MusicnnRule:
         def strongest(names: Collection[str]) -> float:
             return max(mtt.get(name, 0.0) for name in names)
 
-        beat, music = strongest(_BEAT), strongest(self._mapping.music_words)
+        beat, music, hip_hop = strongest(_BEAT), strongest(self._mapping.music_words), msd.get("Hip-Hop", 0.0)
         if beat < constants.speech_beat:
-            if msd.get("Hip-Hop", 0.0) >= constants.speech_hip_hop:
+            if hip_hop >= constants.speech_hip_hop:
+                account.note(
+                    "speech_like", "hip-hop without a beat: it is taken for speech", hip_hop=hip_hop, beat=beat
+                )
                 return Objection("speech_like")
             voice, nobody = strongest(self._mapping.voices), strongest(self._mapping.no_voices)
-            alone = strongest(self._mapping.music_words - _SUNG) < constants.voice_instrument
-            if alone and voice > constants.voice_to_none * nobody:
+            accompanied = strongest(self._mapping.music_words - _SUNG)
+            if accompanied < constants.voice_instrument and voice > constants.voice_to_none * nobody:
+                account.note("voice_alone", "a voice and nothing else", voice=voice, music=accompanied)
                 return Objection("voice_alone", yields=True)
-        return Objection("no_music_heard", yields=True) if music < constants.music_heard else None
+        if music < constants.music_heard:
+            account.note("no_music_heard", "no instrument and no genre", music=music, needed=constants.music_heard)
+            return Objection("no_music_heard", yields=True)
+        account.note("gates", "it is taken for music", hip_hop=hip_hop, beat=beat, music=music)
+        return None
 
     def choose(
-        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str]
+        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str], account: Account
     ) -> tuple[str, ...]:
         """Parents best first, then styles beneath them (steps 6 and 7)."""
         parents = self._choose_parents(
-            scores, {self._taxonomy.parent_of(identifier) for identifier in stated}, previous
+            scores, {self._taxonomy.parent_of(identifier) for identifier in stated}, previous, account
         )
-        styles = self._choose_styles(scores, parents, stated, previous) if self._publish_styles else ()
+        styles = self._choose_styles(scores, parents, stated, previous, account) if self._publish_styles else ()
         return (*parents, *styles)
 
     def _choose_parents(
-        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str]
+        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str], account: Account
     ) -> tuple[str, ...]:
         """The artist's word replaces ours; without it, the bar decides."""
         parents = [(identifier, score) for identifier, score in scores.items() if identifier in self._taxonomy.parents]
         chosen = [identifier for identifier, _ in parents if identifier in stated]
         if not chosen:
             top = max((score for _, score in parents), default=0.0)
-            bar = self._constants.height
-            chosen = [identifier for identifier, score in parents if score >= bar(top, live=identifier in previous)]
+            for identifier, score in parents:
+                if self._thresholds.silences(identifier):
+                    account.note("threshold", "too little is known of it to publish it", identifier, score=score)
+                    continue
+                live, floor = identifier in previous, self._thresholds.floor(identifier)
+                needed = self._constants.height(top, live=live, floor=floor)
+                if score >= needed:
+                    chosen.append(identifier)
+                outcome = "passes" if score >= needed else "too weak"
+                account.note("bar", f"is live: {outcome}" if live else outcome, identifier, score=score, needed=needed)
+        for identifier in chosen[self._constants.max_parents :]:
+            account.note("places", "no place is left for it", identifier, places=self._constants.max_parents)
         return tuple(chosen[: self._constants.max_parents])
 
     def _choose_styles(
-        self, scores: Mapping[str, float], parents: Collection[str], stated: Collection[str], previous: Collection[str]
+        self,
+        scores: Mapping[str, float],
+        parents: Collection[str],
+        stated: Collection[str],
+        previous: Collection[str],
+        account: Account,
     ) -> tuple[str, ...]:
         """Styles beneath a published parent, the artist's own first."""
+        constants = self._constants
         top = max(scores.values(), default=0.0)
 
-        def passes(identifier: str, score: float) -> bool:
+        def height(identifier: str) -> float:
             if identifier in stated:
-                return score >= self._constants.stated_floor
+                return constants.stated_floor
+            fitted = self._thresholds.floor(identifier)
             if identifier in previous:
-                return score >= self._constants.height(top, live=True)
+                return constants.height(top, live=True, floor=fitted)
             both = self._mapping.knowing(identifier) == 2
-            return score >= (self._constants.style_floor_both if both else self._constants.style_floor_one)
+            return fitted or (constants.style_floor_both if both else constants.style_floor_one)
 
-        chosen = [
-            style
-            for style in map(self._taxonomy.styles.get, scores)
-            if style is not None
-            and style.parent in parents
-            and style.publish is Publish.STYLE
-            and passes(style.identifier, scores[style.identifier])
-        ]
-        chosen.sort(key=lambda style: style.identifier not in stated)  # stable: best first within each
-        return tuple(style.identifier for style in chosen[: self._constants.max_styles])
+        chosen = []
+        for identifier, score in scores.items():
+            style = self._taxonomy.styles.get(identifier)
+            if style is None or style.parent not in parents or style.publish is not Publish.STYLE:
+                continue
+            if self._thresholds.silences(identifier) and identifier not in stated:
+                account.note("threshold", "too little is known of it to publish it", identifier, score=score)
+                continue
+            needed = height(identifier)
+            account.note("bar", "passes" if score >= needed else "too weak", identifier, score=score, needed=needed)
+            if score >= needed:
+                chosen.append(identifier)
+        chosen.sort(key=lambda identifier: identifier not in stated)  # stable: best first within each
+        return tuple(chosen[: constants.max_styles])
 
 
 def _best_votes(tagger: TaggerName, tags: Sequence[Tag], mapping: TagMapping) -> dict[str, float]:

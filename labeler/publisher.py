@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 
-from core.clock import Clock, backoff_seconds
+from core.analysis import Verdict
+from core.clock import Clock, backoff_seconds, format_datetime
 from core.errors import Transient
 from core.keys import SigningKey
-from core.label import Label
 from core.types import Did
-from labeler.emission import Emission
+from labeler.emission import Emission, Round
 from labeler.reconcile import reconcile
-from labeler.signing import sign
+from labeler.signing import BadLabel, sign_all
 from store import Store, Tx, labels
 
-_BATCH = 64  # verdicts in one transaction
+_BATCH = 64  # verdicts in one transaction, or as many as were handed
 _IDLE_SECONDS = 5.0  # the bell is a hint: look again without it
+
+
+_Handed = tuple[Mapping[str, Verdict], asyncio.Future[None]]  # with what their caller waits for
 
 
 class Publisher:
@@ -35,6 +39,8 @@ class Publisher:
         self._clock = clock
         self._emission = Emission(clock, labels_per_second)
         self._turn = asyncio.Lock()
+        self._handed: list[_Handed] = []
+        self._handing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Publish until cancelled. Raises what is not transient."""
@@ -67,33 +73,82 @@ class Publisher:
             return False
         return True
 
+    async def hand(self, verdicts: Mapping[str, Verdict]) -> None:
+        """Store verdicts on subjects for which nothing was heard, and publish them; returns after the commit.
+
+        All who call at once share one transaction. While a limit holds or others are before them the verdicts are
+        stored and stay pending: their labels leave in their turn, by `run`. Of one subject the last caller's verdict
+        counts. Raises BadLabel for what nobody may sign, StoreBusy; then nothing of these verdicts is stored. When the
+        caller is cancelled they may be.
+        """
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._handed.append((verdicts, committed))
+        if self._handing is None:
+            self._handing = asyncio.create_task(self._publish_handed())
+        await committed
+
     async def publish_pending(self) -> float | None:
         """Publish pending verdicts in one transaction, retractions first, as far as the limits allow.
 
         None when nothing was pending; otherwise the seconds to wait before the next call: 0 unless a limit was met.
         """
         async with self._turn:
-            leaving: list[Label] = []
-            complete = True
-            async with self._store.write() as tx:
-                waiting = await labels.pending(tx, _BATCH)
-                if not waiting:
-                    return None
-                for verdict in waiting:
-                    wanted = await self._labels_wanted(tx, verdict)
-                    room = await self._emission.room(tx, len(leaving) + len(wanted)) - len(leaving) if wanted else 0
-                    leaving += wanted[: max(0, room)]
-                    complete = room >= len(wanted)
-                    if not complete:
-                        break
-                    await labels.settle(tx, verdict.uri, verdict.version)
-                # Last in the transaction, because appending takes the sequence numbers.
-                signed = [sign(label, self._key) for label in leaving]
-                await labels.append(tx, signed, key_id=self._key.public.did_key)
-            self._emission.take(len(leaving))
-            return 0.0 if complete else self._emission.seconds_until_room()
+            return await self._publish({})
 
-    async def _labels_wanted(self, tx: Tx, pending: labels.StoredVerdict) -> list[Label]:
-        """What one verdict still asks for, given what is live."""
-        current = await labels.live(tx, self._src, pending.uri)
-        return reconcile(self._src, pending.uri, pending.verdict.labels, current, now_us=self._clock.now_us())
+    async def _publish_handed(self) -> None:
+        """Until nothing is handed any more. A task of its own, because callers may be cancelled."""
+        try:
+            while self._handed:
+                async with self._turn:
+                    handed, self._handed = self._handed, []
+                    await self._publish_all(handed)
+        finally:
+            self._handing = None
+
+    async def _publish_all(self, handed: Sequence[_Handed]) -> None:
+        try:
+            await self._publish({uri: verdict for verdicts, _ in handed for uri, verdict in verdicts.items()})
+        except BadLabel as error:
+            if len(handed) > 1:  # one of them is to blame, and nothing was stored of any
+                for one in handed:
+                    await self._publish_all([one])
+            else:
+                _tell(handed, error)
+        except Exception as error:  # it is the callers'
+            _tell(handed, error)
+        else:
+            _tell(handed, None)
+
+    async def _publish(self, verdicts: Mapping[str, Verdict]) -> float | None:
+        async with self._store.write() as tx:
+            await labels.put_verdicts(tx, verdicts, now_us=self._clock.now_us())
+            this = await self._publish_some(tx, max(_BATCH, len(verdicts)))
+        if this is None:
+            return None
+        self._emission.take(len(this.leaving))
+        return 0.0 if this.is_complete else self._emission.seconds_until_room()
+
+    async def _publish_some(self, tx: Tx, limit: int) -> Round | None:
+        waiting = await labels.pending(tx, limit)
+        if not waiting:
+            return None
+        now = format_datetime(self._clock.now_us())
+        wanted = [(one, reconcile(self._src, one.uri, one.labels, one.current, now=now)) for one in waiting]
+        room = await self._emission.room(tx, sum(len(each) for _, each in wanted))
+        this = Round.of(wanted, room)
+        await labels.settle(tx, this.settled)
+        await labels.defer(tx, this.turns)
+        # Last in the transaction, because appending takes the sequence numbers.
+        current = (label for one in waiting for label in one.current)
+        await labels.append(tx, sign_all(this.leaving, self._key), key_id=self._key.public.did_key, current=current)
+        return this
+
+
+def _tell(handed: Sequence[_Handed], failure: Exception | None) -> None:
+    for _, committed in handed:
+        if committed.done():  # its caller went away
+            continue
+        if failure is None:
+            committed.set_result(None)
+        else:
+            committed.set_exception(failure)

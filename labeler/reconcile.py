@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from core.clock import format_datetime, parse_datetime
-from core.label import Label, NumberedLabel
+from core.label import Label
 
 _MILLISECOND_US = 1000
 
 
-def reconcile(
-    src: str, uri: str, desired: Iterable[str], current: Sequence[NumberedLabel], *, now_us: int
-) -> list[Label]:
+def reconcile(src: str, uri: str, desired: Iterable[str], current: Sequence[Label], *, now: str) -> list[Label]:
     """The unsigned labels that make exactly `desired` active on `uri`: negations first, then positives.
 
     `current` holds the newest row of each key of this subject, negations included. Our labels are facts about
     a work and carry no cid (P33); a pinned label that is live, of whatever origin, is negated with its cid (P32).
-    Once the result is current, reconciling again yields nothing.
+    `now` is the time as we write it. Once the result is current, reconciling again yields nothing.
     """
-    rows = {row.label.key: row.label for row in current if row.label.src == src and row.label.uri == uri}
     wanted = dict.fromkeys(desired)
+    if not current:
+        return [Label(src, uri, val, now) for val in wanted]
+    now_us = parse_datetime(now)
+    rows = {label.key: label for label in current if label.src == src and label.uri == uri}
     active = [label for label in rows.values() if is_active(label, now_us)]
     negations = [
         Label(src, uri, label.val, next_cts(label, now_us), cid=label.cid, neg=True)
@@ -28,9 +29,8 @@ def reconcile(
         if label.cid is not None or label.val not in wanted
     ]
     held = {label.val for label in active if label.cid is None}
-    positives = [
-        Label(src, uri, val, next_cts(rows.get((src, uri, "", val)), now_us)) for val in wanted if val not in held
-    ]
+    lasts = {val: rows.get((src, uri, "", val)) for val in wanted if val not in held}
+    positives = [Label(src, uri, val, next_cts(last, now_us) if last else now) for val, last in lasts.items()]
     return negations + positives
 
 
@@ -39,11 +39,9 @@ def is_active(label: Label, now_us: int) -> bool:
     return not label.neg and (label.exp is None or parse_datetime(label.exp) > now_us)
 
 
-def next_cts(last: Label | None, now_us: int) -> str:
+def next_cts(last: Label, now_us: int) -> str:
     """The time of the next row of a key: now, yet at least a millisecond after the last one (P36).
 
     A clock that steps back must not make a negation lose.
     """
-    if last is None:
-        return format_datetime(now_us)
     return format_datetime(max(now_us, parse_datetime(last.cts) + _MILLISECOND_US))

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.analysis import Analysis, Genre, Tag
+from core.analysis import Analysis, Genre, PackName, Tag
+from labeler.explain import Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,12 @@ class Bar:
     keep_floor: float  # hysteresis: what is live already needs only this much, so that labels do not flicker
     keep_ratio_of_top: float
 
-    def height(self, top: float, *, live: bool) -> float:
-        """The score that a genre needs where the best one has `top`."""
+    def height(self, top: float, *, live: bool, floor: float | None = None) -> float:
+        """The score that a genre needs where the best one has `top`; `floor` is a fitted one in place of ours."""
+        own = self.floor if floor is None else floor
         if live:
-            return max(self.keep_floor, self.keep_ratio_of_top * top)
-        return max(self.floor, self.ratio_of_top * top)
+            return max(own * self.keep_floor / self.floor, self.keep_ratio_of_top * top)
+        return max(own, self.ratio_of_top * top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,12 @@ class Objection:
 
 
 class Rule(Protocol):
-    """From the tags of one pack to genres and labels."""
+    """From the tags of one pack to genres and labels. What is weighed is noted in the account."""
+
+    @property
+    def pack(self) -> PackName:
+        """Whose tags it judges."""
+        ...
 
     def score(self, tags: Sequence[Tag]) -> tuple[Genre, ...]:
         """Every parent and style that the tags speak for, best first."""
@@ -45,12 +52,12 @@ class Rule(Protocol):
         """Whether enough of what an artist names is heard in the audio."""
         ...
 
-    def what_speaks_against(self, analysis: Analysis, previous: Collection[str]) -> Objection | None:
+    def what_speaks_against(self, analysis: Analysis, previous: Collection[str], account: Account) -> Objection | None:
         """Why this is not taken for music, apart from silence; `previous` are live."""
         ...
 
     def choose(
-        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str]
+        self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str], account: Account
     ) -> tuple[str, ...]:
         """Identifiers to publish, the most important first; `stated` by the artist, `previous` are live."""
         ...

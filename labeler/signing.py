@@ -7,8 +7,8 @@ we verify what somebody else wrote as they wrote it (P5).
 from __future__ import annotations
 
 import binascii
-from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.clock import parse_datetime
@@ -58,12 +58,17 @@ def bytes_to_sign(label: Label) -> bytes:
 
 
 def sign(label: Label, key: SigningKey) -> Label:
-    """The label with our signature over its strings verbatim (P7-P9, P11).
+    """The label with our signature over its strings verbatim (P7-P9, P11). Raises BadLabel."""
+    return sign_all([label], key)[0]
 
-    The only use of the label key: it never signs bytes or maps that a caller supplies (P45). Raises BadLabel.
+
+def sign_all(labels: Sequence[Label], key: SigningKey) -> list[Label]:
+    """The labels with our signatures, in order. Raises BadLabel, then none is signed.
+
+    The only use of the label key: it never signs bytes or maps that a caller supplies (P45).
     """
-    _check(label)
-    return label.signed(key.sign(bytes_to_sign(label)))
+    _check(labels)
+    return [label.signed(key.sign(bytes_to_sign(label))) for label in labels]
 
 
 def verify(received: Mapping[str, Any], key: PublicKey) -> bool:
@@ -80,13 +85,6 @@ def verify(received: Mapping[str, Any], key: PublicKey) -> bool:
         return False
 
 
-def to_json(label: Label) -> dict[str, Any]:
-    """The JSON form of a signed label: `sig` as `$bytes` in standard base64 without padding (P2, P13)."""
-    fields = label.fields()
-    fields["sig"] = {"$bytes": b64encode(fields["sig"]).rstrip(b"=").decode("ascii")}
-    return fields
-
-
 def signature_bytes(value: object) -> bytes:
     """The bytes of a signature as CBOR (bytes) or JSON (`$bytes`, padded or not) carries it. Raises BadLabel."""
     if isinstance(value, bytes):
@@ -100,20 +98,37 @@ def signature_bytes(value: object) -> bytes:
     raise BadLabel("a label's sig must be bytes")
 
 
-def _check(label: Label) -> None:
-    """Refuse to put our name under what readers drop or misread (P12, P14, P16, P37)."""
-    if not 1 <= len(label.val.encode()) <= MAX_VAL_BYTES:
+def check_value(val: str) -> None:
+    """Refuse what cannot be the value of a label (P16). Raises BadLabel."""
+    if not 1 <= len(val.encode()) <= MAX_VAL_BYTES:
         raise BadLabel(f"val must have 1 to {MAX_VAL_BYTES} bytes")
-    if label.ver != VERSION:
+
+
+def check_subject(uri: str) -> None:
+    """Refuse what nobody can label: anything but a record's at-uri or a DID (P14). Raises BadLabel."""
+    try:
+        if uri.startswith("at://"):
+            AtUri.parse(uri)
+        else:
+            parse_did(uri)
+    except ValueError as error:
+        raise BadLabel(str(error)) from None
+
+
+def _check(labels: Sequence[Label]) -> None:
+    """Refuse to put our name under what readers drop or misread (P12, P14, P16, P37): each distinct part once."""
+    for val in {label.val for label in labels}:
+        check_value(val)
+    for uri in {label.uri for label in labels}:
+        check_subject(uri)
+    if any(label.ver != VERSION for label in labels):
         raise BadLabel(f"we sign version {VERSION}")
     try:
-        parse_did(label.src)
-        if label.uri.startswith("at://"):
-            AtUri.parse(label.uri)
-        else:
-            parse_did(label.uri)
-        created_us = parse_datetime(label.cts)
-        if label.exp is not None and parse_datetime(label.exp) <= created_us:
-            raise BadLabel("exp must be later than cts")
+        for src in {label.src for label in labels}:
+            parse_did(src)
+        for cts, exp in {(label.cts, label.exp) for label in labels}:
+            created_us = parse_datetime(cts)
+            if exp is not None and parse_datetime(exp) <= created_us:
+                raise BadLabel("exp must be later than cts")
     except ValueError as error:
         raise BadLabel(str(error)) from None

@@ -18,8 +18,8 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from core.clock import SystemClock
-from core.config import is_loopback
 from core.errors import Corrupt, Misconfigured, RateLimited, Unreachable
+from core.sections import is_loopback
 from models.catalogue import Download
 from models.partial import Partial
 

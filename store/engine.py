@@ -13,12 +13,16 @@ Row = tuple[Any, ...]
 Parameters = Mapping[str, Any]
 
 
-class Session(Protocol):
-    """One connection inside one transaction."""
+class Source(Protocol):
+    """What answers statements."""
 
     async def fetch(self, sql: str, parameters: Parameters) -> list[Row]:
         """Run one statement; all its rows, also those of RETURNING, read to the end. Raises StoreBusy, Corrupt."""
         ...
+
+
+class Session(Source, Protocol):
+    """One connection inside one transaction."""
 
     async def run_many(self, sql: str, rows: Sequence[Parameters]) -> None:
         """Run one statement for each row of parameters, in order."""
@@ -40,6 +44,10 @@ class Engine(Protocol):
 
     def read(self) -> AbstractAsyncContextManager[Session]:
         """A transaction that only reads, and reads one snapshot."""
+        ...
+
+    async def peek(self, sql: str, parameters: Parameters) -> list[Row]:
+        """The rows of one statement that only reads, without a transaction around it: the quickest way to ask."""
         ...
 
     async def close(self) -> None:
@@ -70,7 +78,7 @@ def load_statements(engine: Engine) -> dict[str, str]:
 class Reader:
     """One consistent snapshot. Statements go by name: `tracks.get` is the statement `get` of `sql/tracks.sql`."""
 
-    def __init__(self, session: Session, statements: Mapping[str, str]) -> None:
+    def __init__(self, session: Source, statements: Mapping[str, str]) -> None:
         self._session = session
         self._statements = statements
 
@@ -94,6 +102,7 @@ class Tx(Reader):
 
     def __init__(self, session: Session, statements: Mapping[str, str]) -> None:
         super().__init__(session, statements)
+        self._writing = session
         self.rung: dict[str, None] = {}  # topics in the order they were first rung
 
     async def run(self, name: str, /, **parameters: Any) -> None:
@@ -103,7 +112,7 @@ class Tx(Reader):
     async def run_many(self, name: str, rows: Sequence[Parameters]) -> None:
         """Run a statement once for each row of parameters."""
         if rows:
-            await self._session.run_many(self._statements[name], rows)
+            await self._writing.run_many(self._statements[name], rows)
 
     def ring(self, topic: str) -> None:
         """Ring the bell for "job", "verdict", "label" or "vector" once this transaction has committed."""

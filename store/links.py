@@ -15,7 +15,7 @@ MAX_RANKED = 50  # links of one track that feeds choose from; all are kept
 
 
 async def put(tx: Tx, links: Sequence[Link], *, now_us: int) -> None:
-    """Remember links; of several from one post to one target the surest rule counts."""
+    """Remember links; of several from one post to one target the surest rule counts. Rings "linked"."""
     surest: dict[tuple[str, str], Link] = {}
     for link in links:
         known = surest.setdefault((link.post_uri, link.target), link)
@@ -37,13 +37,15 @@ async def put(tx: Tx, links: Sequence[Link], *, now_us: int) -> None:
         for link in surest.values()
     ]
     await tx.run_many("links.put", rows)
+    tx.ring("linked")
 
 
 async def drop_post(tx: Tx, post_uri: str) -> bool:
-    """Forget all links of a post. False when there were none. Rings "link": a page may be showing it."""
+    """Forget all links of a post. False when there were none. Rings "link" (a page may be showing it) and "linked"."""
     dropped = await tx.rows("links.drop_post", post_uri=post_uri)
     if dropped:
         tx.ring("link")
+        tx.ring("linked")
     return bool(dropped)
 
 
@@ -52,6 +54,7 @@ async def drop_target(tx: Tx, target: str) -> None:
     await tx.run("links.uncount_target", target=target)
     if await tx.rows("links.drop_target", target=target):
         tx.ring("link")
+        tx.ring("linked")
 
 
 async def forget_account(tx: Tx, did: str) -> None:
@@ -61,6 +64,7 @@ async def forget_account(tx: Tx, did: str) -> None:
     await posters.forget(tx, did)
     if by or to:
         tx.ring("link")
+        tx.ring("linked")
 
 
 async def ring_for(tx: Tx, did: str) -> None:
@@ -77,6 +81,11 @@ async def is_linked(r: Reader, post_uri: str) -> bool:
 async def newest_posts(r: Reader, *, limit: int) -> list[str]:
     """Posts that link something, by the newest links; one may come twice."""
     return [uri for (uri,) in await r.rows("links.newest_posts", limit=limit)]
+
+
+async def tracks_of(r: Reader, post_uri: str) -> list[str]:
+    """The tracks that a post which links one thing may stand for: more than one when several claim the same page."""
+    return [uri for (uri,) in await r.rows("links.tracks_of", post_uri=post_uri)]
 
 
 async def of_track(r: Reader, uri: str, *, limit: int = 500) -> list[Link]:

@@ -32,6 +32,7 @@ async def put_off(tx: Tx, url: str, *, attempts: int, due_us: int) -> None:
 async def settle(tx: Tx, url: str, uri: str | None, *, now_us: int) -> None:
     """What the page shows; None: no track, and links to it are no links. Answers older than 30 days are forgotten."""
     await tx.run("pages.settle", url=url, state="nothing" if uri is None else "named", uri=uri, now_us=now_us)
+    tx.ring("linked")
     if uri is None:
         await links.drop_target(tx, url)
         await tx.run("pages.forget_nothing", before_us=now_us - 30 * 86_400_000_000)

@@ -71,5 +71,10 @@ async def counts(r: Reader, subjects: Iterable[str]) -> dict[str, dict[SignalKin
     }
 
 
+async def given(r: Reader, did: str) -> dict[SignalKind, int]:
+    """How many signals of each kind the account gave; kinds that it never gave are left out."""
+    return {SignalKind(kind): count for kind, count in await r.rows("signals.given", actor_key=_key(did))}
+
+
 def _key(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16, person=b"earmark-signal").digest()

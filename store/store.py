@@ -7,10 +7,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from core.clock import Clock
+from store import labels
 from store.bell import Bell
 from store.engine import Engine, Reader, Tx, load_statements
 from store.migrate import check_schema, migrate, packaged_migrations
 from store.sqlite import SqliteEngine, is_locked
+
+
+class _Peeks:
+    """Single statements as a session."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.fetch = engine.peek
 
 
 class Store:
@@ -20,6 +28,7 @@ class Store:
         self.bell = Bell()
         self._engine = engine
         self._statements = load_statements(engine)
+        self._peek = Reader(_Peeks(engine), self._statements)
 
     @classmethod
     async def open(cls, path: Path, *, clock: Clock, readers: int = 2) -> Store:
@@ -30,7 +39,12 @@ class Store:
         engine = await SqliteEngine.open(path, readers=readers)
         try:
             await migrate(engine, packaged_migrations(), now_us=clock.now_us())
-            return cls(engine)
+            store = cls(engine)
+            complete = False
+            while not complete:
+                async with store.write() as tx:
+                    complete = await labels.complete(tx, 5_000)
+            return store
         except BaseException:
             await engine.close()
             raise
@@ -73,6 +87,11 @@ class Store:
             # Also when the task was cancelled while the commit went through. A needless ring does no harm.
             for topic in rung:
                 self.bell.ring(topic)
+
+    @property
+    def peek(self) -> Reader:
+        """A reader whose every statement is a snapshot of its own, in one hop: for answers that take one statement."""
+        return self._peek
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Reader]:

@@ -53,7 +53,8 @@ class RankableTrack:
 
 async def put(tx: Tx, track: Track, *, state: TrackState, reason: str | None, now_us: int) -> bool:
     """Store a version of a record. False, and nothing changed, unless its `rev` is newer than the stored one, or it is
-    proven and the stored one of that `rev` is another and is not: whoever told of that one was behind, or lied.
+    proven and the stored one of that `rev` is another and is not: whoever told of that one was behind, or lied. Where
+    no version was kept, for its artist's wish, the one of that `rev` may come back.
 
     A creation time later than our first sight of the record is a mistake or a trick, and becomes that first sight.
     What the publishing app said of visibility is forgotten: it said it of the older version.
@@ -84,6 +85,8 @@ async def put(tx: Tx, track: Track, *, state: TrackState, reason: str | None, no
         feeds_min_seconds=track.feeds_min_seconds,
         record=_record_text(track),
     )
+    if stored is not None:
+        tx.ring("linked")  # posts that came first may stand for it
     return stored is not None
 
 
@@ -136,6 +139,8 @@ async def set_state(tx: Tx, uri: str, state: TrackState, reason: str | None, *, 
 async def set_visibility(tx: Tx, uri: str, visibility: Visibility, *, page_url: str | None, now_us: int) -> None:
     """Keep the publishing app's answer; a page address that it told us stays known. Tombstones stay as they are."""
     await tx.run("tracks.set_visibility", uri=uri, visibility=visibility.value, page_url=page_url, now_us=now_us)
+    if page_url is not None:
+        tx.ring("linked")  # posts that link the page may stand for it
 
 
 async def to_ask_again(r: Reader, *, before_us: int, now_us: int, limit: int) -> list[tuple[str, str]]:
@@ -174,6 +179,11 @@ def _rankable_tracks(rows: Sequence[Row], links: Mapping[int, Sequence[Link]]) -
         if min_seconds is None or (track.duration_seconds or 0.0) >= min_seconds:
             found.append(track)
     return found
+
+
+async def decided(r: Reader, *, after: int, limit: int) -> list[tuple[int, str]]:
+    """(track id, uri) of tracks that are not on their way and not withdrawn or gated, by number after one."""
+    return [(track_id, uri) for track_id, uri in await r.rows("tracks.decided", after=after, limit=limit)]
 
 
 async def count_by_state(r: Reader) -> dict[str, int]:

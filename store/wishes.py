@@ -1,7 +1,8 @@
 """What artists wish: not to be labelled, not to be in feeds, not to be shown to people who are logged out.
 
-One row a control record: the profile, an opt-out record, a block of one of our accounts. A record that is gone leaves
-its row, which says nothing any more: `rev` orders the versions, and a profile that was looked for stays known.
+One row a control record: the profile, an opt-out record, a block of one of our accounts; and one for what an account
+says in reports. A record that is gone leaves its row, which says nothing any more: `rev` orders the versions, and a
+profile that was looked for stays known.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.types import Did, Tid
+from core.types import Did, Tid, make_tid
 from store.engine import Reader, Tx
 
 
@@ -22,11 +23,12 @@ class Scope(StrEnum):
 
 
 class WishKind(StrEnum):
-    """Which record says so."""
+    """What says so: a record, or a report, which is in nobody's repository."""
 
     PROFILE = "profile"
     OPTOUT = "optout"
     BLOCK = "block"
+    REPORT = "report"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,12 @@ class Standing:
 
     scope: Scope = Scope.NONE
     logged_in_only: bool = False
+
+
+def in_report(did: Did, scope: Scope, *, now_us: int) -> Wish:
+    """What an account says of itself in a report: it takes the place of what it said so before."""
+    uri = f"at://{did}/com.atproto.moderation.createReport/self"
+    return Wish(uri, did, WishKind.REPORT, make_tid(now_us), scope)
 
 
 async def put(tx: Tx, wish: Wish, *, now_us: int) -> bool:
@@ -93,5 +101,7 @@ async def all_logged_in_only(r: Reader) -> frozenset[str]:
 
 
 async def forget(tx: Tx, did: str, *, before_rev: str) -> None:
-    """Drop what a deleted account said before that revision: its profile is looked for anew should it come back."""
+    """Drop what the records of a deleted account said before that revision: its profile is looked for anew should it
+    come back. What it said in a report cannot be looked for, and stays.
+    """
     await tx.run("wishes.forget", did=did, before_rev=before_rev)

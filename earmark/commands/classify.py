@@ -21,6 +21,7 @@ from core.errors import AppError
 from core.feed import MoodQuery
 from core.log import set_up
 from core.taxonomy import Taxonomy
+from earmark.judging import load_policy
 from earmark.local import listen, listeners, shown
 from earmark.telling import (
     open_console,
@@ -33,7 +34,6 @@ from earmark.telling import (
     tell_segments,
 )
 from feedgen.catalogue import load_catalogue
-from labeler.musicnn import TagMapping
 from labeler.policy import Policy
 from models.moods import measure_spread, score_tags, tag_positions
 from models.pack import PackSet
@@ -71,7 +71,7 @@ async def _classify(
     settings: Settings, files: tuple[str, ...], *, embedding: bool, peaks: bool
 ) -> list[dict[str, Any]]:
     taxonomy = Taxonomy.load()
-    policy = Policy(taxonomy, TagMapping.load(taxonomy), publish_styles=settings.policy.publish_styles)
+    policy = load_policy(settings, taxonomy)
     feeds = load_catalogue(settings.feeds.catalogue, taxonomy=taxonomy, known_tags=tag_positions())
     async with listeners(settings, len(files)) as crew:
         packs = crew.pack_set

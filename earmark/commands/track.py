@@ -16,10 +16,9 @@ from rich.table import Table
 from core.config import Settings
 from core.taxonomy import Taxonomy
 from core.types import AtUri
+from earmark.judging import load_policy
 from earmark.report import track_report
 from earmark.telling import show_acoustics, show_genres, show_stretch
-from labeler.musicnn import TagMapping
-from labeler.policy import Policy
 from store import Store
 
 
@@ -48,8 +47,7 @@ def command(config_path: Path | None, uri: str, as_json: bool) -> None:
 
 
 async def _report(settings: Settings, uri: str) -> dict[str, Any] | None:
-    taxonomy = Taxonomy.load()
-    describe = Policy(taxonomy, TagMapping.load(taxonomy)).describe
+    describe = load_policy(settings, Taxonomy.load()).describe
     store = await Store.open_to_read(settings.database)
     try:
         async with store.read() as reader:

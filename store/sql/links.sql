@@ -34,6 +34,16 @@ SELECT count(*) FROM link WHERE post_uri = :post_uri;
 -- Every post that is known, the newest links first.
 SELECT post_uri FROM link ORDER BY seen_us DESC LIMIT :limit;
 
+-- name: tracks_of(post_uri)
+-- What a post that links one thing may stand for.
+SELECT t.uri FROM link AS l JOIN track AS t ON t.uri = l.target WHERE l.post_uri = :post_uri AND l.targets_in_post = 1
+UNION
+SELECT t.uri FROM link AS l JOIN track AS t ON t.page_url = l.target
+WHERE l.post_uri = :post_uri AND l.targets_in_post = 1
+UNION
+SELECT p.uri FROM link AS l JOIN page AS p ON p.url = l.target JOIN track AS t ON t.uri = p.uri
+WHERE l.post_uri = :post_uri AND l.targets_in_post = 1;
+
 -- name: of_track(uri, limit)
 -- Posts that name the record or its page, of authors who are active.
 SELECT l.post_uri, l.post_did, l.target, l.rule, l.created_us, l.reply, l.adult, l.targets_in_post, l.card

@@ -18,3 +18,6 @@ DELETE FROM signal WHERE subject >= :first AND subject < :last;
 -- name: count(subject)
 -- How many accounts gave each kind of signal: one that gives it twice counts once.
 SELECT kind, count(DISTINCT actor_key) FROM signal WHERE subject = :subject GROUP BY kind ORDER BY kind;
+
+-- name: given(actor_key)
+SELECT kind, count(*) FROM signal WHERE actor_key = :actor_key GROUP BY kind ORDER BY kind;

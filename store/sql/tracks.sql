@@ -4,7 +4,7 @@ SELECT track_id, rev, first_seen_us FROM track WHERE uri = :uri;
 
 -- name: put(track_id, uri, did, cid, rev, state, reason, visibility_check, now_us, title, created_us, duration_ms, audio_key, page_url, explicit, gated, adult, credits, verified, feeds_min_seconds, record)$
 -- A version of a record. Only a newer `rev` replaces a row, and a deleted one too; or another version of the same `rev`
--- that is proven, when the row is not. What the publishing app said of the older version no longer counts; a page address
+-- that is proven, when the row is not; or any of the same `rev` where no version was kept, for its artist's wish. What the publishing app said of the older version no longer counts; a page address
 -- once learnt stays unless the record names another.
 INSERT INTO track (
     track_id, uri, did, cid, rev, state, reason, visibility, visibility_check, first_seen_us, updated_us,
@@ -25,6 +25,7 @@ ON CONFLICT (uri) DO UPDATE SET
     record = excluded.record
 WHERE excluded.rev > track.rev
     OR (excluded.rev = track.rev AND excluded.verified > track.verified AND excluded.cid <> track.cid)
+    OR (excluded.rev = track.rev AND track.cid = '' AND track.state <> 'withdrawn' AND excluded.cid <> '')
 RETURNING track_id;
 
 -- name: withdraw(track_id, uri, did, rev, now_us)$
@@ -134,6 +135,13 @@ WHERE t.state IN ('ready', 'undecided')
     AND coalesce(a.active, 1) = 1
     AND t.did NOT IN (SELECT w.did FROM wish AS w WHERE w.scope <> 'none')
 ORDER BY t.track_id;
+
+-- name: decided(after, limit)
+-- What the policy has judged and may judge again, in the order it was first seen. (Not by the index on state: in order.)
+SELECT track_id, uri FROM track
+WHERE track_id > :after AND gated = 0 AND (state || '') IN ('ready', 'undecided', 'refused')
+ORDER BY track_id
+LIMIT :limit;
 
 -- name: count_by_state()
 SELECT state, count(*) FROM track GROUP BY state ORDER BY state;

@@ -20,4 +20,4 @@ SELECT did FROM wish WHERE did = :did AND kind = 'profile' LIMIT 1;
 SELECT DISTINCT did FROM wish WHERE logged_in_only = 1 ORDER BY did;
 
 -- name: forget(did, before_rev)!
-DELETE FROM wish WHERE did = :did AND rev < :before_rev;
+DELETE FROM wish WHERE did = :did AND rev < :before_rev AND kind <> 'report';

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.analysis import DIMENSIONS, Analysis, Space, Tag, Vector, Verdict, VerdictStatus, generation_of
+from core.analysis import DIMENSIONS, Analysis, Ruling, Space, Tag, Vector, Verdict, VerdictStatus, generation_of
 from core.errors import (
     AccountAway,
     BlobGone,
@@ -111,7 +111,7 @@ def analysis(key: str, packs: dict[str, str]) -> Analysis:
     return Analysis(packs=packs, duration_seconds=100.0, rms_dbfs=-10.0, tags=tuple(tags), vectors=vectors)
 
 
-def judge(heard: Analysis, _: StoredTrack, previous: tuple[str, ...]) -> Verdict:
+def judge(heard: Analysis, _: StoredTrack, previous: tuple[str, ...], ruling: Ruling) -> Verdict:
     found = tuple(tag.name.rpartition("---")[2].lower() for tag in heard.tags)
     return Verdict(VerdictStatus.OK, found, rankable=True, reason=f"kept {','.join(previous)}" if previous else None)
 
@@ -501,10 +501,10 @@ async def test_a_track_that_cannot_be_judged_holds_no_other_up_and_is_tried_agai
     await place.arrange(NEW)
     broken = True
 
-    def fail_at_first(heard: Analysis, stored: StoredTrack, previous: tuple[str, ...]) -> Verdict:
+    def fail_at_first(heard: Analysis, stored: StoredTrack, previous: tuple[str, ...], ruling: Ruling) -> Verdict:
         if broken and stored.track_id == 2 and "effnet" in heard.packs:
             raise ZeroDivisionError
-        return judge(heard, stored, previous)
+        return judge(heard, stored, previous, ruling)
 
     place.reanalysis = place.new_reanalysis()
     place.reanalysis._judge = fail_at_first

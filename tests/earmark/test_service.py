@@ -375,7 +375,9 @@ async def test_an_artist_who_opts_out_is_forgotten_and_may_come_back(
 ) -> None:
     first, live.artist = live.artist, live.network.create_account(f"{way.rpartition('.')[2]}.test")
     profile = {"labels": {"$type": "com.atproto.label.defs#selfLabels", "values": [{"val": "no-auto-label"}]}}
-    record = {"profile": profile, "block": {"subject": live.service.enrolment.did}}.get(way.rpartition(".")[2], {})
+    record = {"profile": profile, "block": {"subject": live.service.labelling.enrolment.did}}.get(
+        way.rpartition(".")[2], {}
+    )
     try:
         uri = live.track(wav(techno * 0.71))
         assert (await live.ended(uri))["state"] == "ready"

@@ -9,11 +9,14 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from core.clock import SystemClock
 from core.dagcbor import decode_multi
 from core.errors import Unreachable, XrpcError
 from core.log import set_up
 from core.metrics import Metrics
-from core.xrpc import Call, Param, Procedure, Query, Subscription, message_frame
+from core.sections import Limits as LimitSettings
+from core.xrpc import Batch, Call, Param, Procedure, Query, Subscription, message_frame, websocket_message
+from earmark.limits import Limits
 from earmark.web import MAX_BODY_BYTES, Web
 
 
@@ -29,19 +32,23 @@ async def _echo(call: Call) -> dict[str, object]:
     return {"names": call.params["name"], "limit": call.params["limit"], "body": call.body}
 
 
-async def _frames(call: Call) -> AsyncIterator[bytes]:
+async def _batches(call: Call) -> AsyncIterator[Batch]:
     if call.params["cursor"] == 99:
         raise XrpcError("FutureCursor", "cursor is ahead")
-    for seq in (1, 2):
-        yield message_frame("#labels", {"seq": seq, "labels": []})
+    frames = [message_frame("#labels", {"seq": seq, "labels": []}) for seq in (1, 2)]
+    yield Batch(b"".join(websocket_message(frame) for frame in frames), 0, 2)
     await asyncio.sleep(60)
+
+
+async def _newest() -> int:
+    return 2
 
 
 PARAMS = (Param("name", array=True), Param("limit", "integer", default=50, minimum=1, maximum=250), Param("fail"))
 METHODS = (
     Query("com.example.echo", _echo, PARAMS),
     Procedure("com.example.write", _echo, PARAMS),
-    Subscription("com.example.stream", _frames, (Param("cursor", "integer", minimum=0),)),
+    Subscription("com.example.stream", _batches, _newest, (Param("cursor", "integer", minimum=0),)),
 )
 
 
@@ -53,7 +60,15 @@ async def client() -> AsyncIterator[TestClient]:
         if not healthy["ok"]:
             raise Unreachable("database")
 
-    web = Web(methods=METHODS, pages={}, healthy=check, version="1.2.3", metrics=Metrics(), log=set_up(level="error"))
+    web = Web(
+        methods=METHODS,
+        pages={},
+        healthy=check,
+        version="1.2.3",
+        limits=Limits(LimitSettings(requests=3, window_seconds=10**9, client_header="X-Client"), SystemClock()),
+        metrics=Metrics(),
+        log=set_up(level="error"),
+    )
     async with TestClient(TestServer(web.app)) as client:
         client.healthy = healthy  # type: ignore[attr-defined]
         client.earmark = web  # type: ignore[attr-defined]
@@ -135,7 +150,7 @@ async def test_p63_binary_frames_and_p81_close_with_going_away(client: TestClien
         assert first.type is aiohttp.WSMsgType.BINARY
         assert decode_multi(first.data) == [{"op": 1, "t": "#labels"}, {"seq": 1, "labels": []}]
         await socket.receive(5)
-        closing = asyncio.create_task(client.earmark.close_sockets())  # type: ignore[attr-defined]
+        closing = asyncio.create_task(client.earmark.subscriptions.close())  # type: ignore[attr-defined]
         last = await socket.receive(5)
         assert (last.type, last.data) == (aiohttp.WSMsgType.CLOSE, 1001)
         await closing
@@ -168,24 +183,17 @@ async def test_p80_no_compression_is_offered(client: TestClient) -> None:
         assert not socket.compress
 
 
-async def test_one_reader_that_leaves_frees_its_place(client: TestClient) -> None:
-    web: Web = client.earmark  # type: ignore[attr-defined]
-    socket = await client.ws_connect("/xrpc/com.example.stream")
-    await socket.receive(5)
-    await socket.close()
-    for _ in range(100):
-        if not web._sockets:
-            break
-        await asyncio.sleep(0.02)
-    assert not web._sockets
-
-
-async def test_p79_too_many_subscribers_are_sent_away(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("earmark.web.MAX_SUBSCRIBERS", 1)
-    async with client.ws_connect("/xrpc/com.example.stream") as socket:
-        await socket.receive(5)
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await client.ws_connect("/xrpc/com.example.stream")
-        assert refused.value.status == 429
-        assert refused.value.headers is not None
-        assert refused.value.headers["Retry-After"] == "60"
+async def test_p199_answers_tell_the_allowance_and_the_one_too_many_is_429(client: TestClient) -> None:
+    told = {"X-Client": "198.51.100.1"}
+    for left in ("2", "1", "0"):
+        answer = await client.get("/xrpc/com.example.echo", headers=told)
+        assert (answer.status, answer.headers["RateLimit-Remaining"]) == (200, left)
+    for path in ("/xrpc/com.example.echo", "/xrpc/com.example.nothing", "/nowhere"):
+        answer = await client.get(path, headers=told)
+        assert (answer.status, (await answer.json())["error"]) == (429, "RateLimitExceeded")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert answer.headers["RateLimit-Policy"] == "3;w=1000000000"
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert (await client.options("/xrpc/com.example.echo", headers=told)).status == 204
+    answer = await client.get("/xrpc/com.example.echo")  # from this very machine
+    assert (answer.status, "RateLimit-Limit" in answer.headers) == (200, False)

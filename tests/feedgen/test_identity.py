@@ -35,6 +35,19 @@ def test_p99_did_document_of_a_labeler_as_well() -> None:
     )
 
 
+def test_p45_the_key_of_certificates_stands_beside_the_label_key() -> None:
+    label, certificate = (SigningKey(bytes([seed] * 32)).public for seed in (1, 2))
+    document = build_did_document(DID, ENDPOINT, label_key=label, certificate_key=certificate)
+    assert document is not None
+    assert {method["id"]: method["publicKeyMultibase"] for method in document["verificationMethod"]} == {
+        f"{DID}#atproto_label": label.multikey,
+        f"{DID}#earmark_certificate": certificate.multikey,
+    }
+    alone = build_did_document(DID, ENDPOINT, certificate_key=certificate)  # certificates need no labeler
+    assert alone is not None
+    assert [service["id"] for service in alone["service"]] == ["#bsky_fg"]
+
+
 @pytest.mark.parametrize(
     ("did", "endpoint"),
     [

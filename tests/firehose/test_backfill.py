@@ -290,6 +290,27 @@ async def test_since_brings_only_what_says_it_is_newer(world: World) -> None:
     assert (said["found"], said["changed"]) == (2, 0)
 
 
+async def test_nobody_is_read_twice_by_one_who_saw_him_waiting(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose turn it is may be known late: then somebody else has read him already."""
+    for number in range(4):
+        world.artist(f"artist{number}", 1)
+    due = backfills.due
+
+    async def late(*args: Any, **options: Any) -> Any:
+        found = await due(*args, **options)
+        await asyncio.sleep(0.2)
+        return found
+
+    monkeypatch.setattr(backfills, "due", late)
+    book = await Store.open(tmp_path / "book.db", clock=world.clock)
+    said = await world.run(dry=True, book=book, concurrency=2)
+    await book.close()
+    assert (said["done"], said["found"], said["changed"]) == (4, 4, 4)
+    assert world.wire.count("listRecords") == 4
+
+
 async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(world: World, tmp_path: Path) -> None:
     artist = world.artist("artist", 1, 2, 3)
     await world.run(Wanted((TRACKS,), limit=2))

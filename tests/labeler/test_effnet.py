@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.analysis import Analysis, Segment, Tag, VerdictStatus
+from core.analysis import Analysis, Ruling, Segment, Tag, VerdictStatus
 from core.taxonomy import Publish, Taxonomy
 from labeler.effnet import NON_MUSIC
 from labeler.musicnn import TagMapping
 from labeler.policy import MAX_LABELS, Policy
+from labeler.thresholds import Thresholds
 
 TAXONOMY = Taxonomy.load()
 POLICY = Policy(TAXONOMY, TagMapping.load(TAXONOMY))
@@ -267,3 +268,57 @@ def test_what_is_live_and_holds_is_lost_to_nothing_but_a_new_best_style(
     lost = {label for label in live if holds(label)}.difference(labels(now, previous=list(live)))
     is_published = STYLES[best].publish is Publish.STYLE
     assert not lost or (STYLES[best].identifier if is_published else STYLES[best].parent) not in live
+
+
+def test_a_ruling_wins_over_what_is_heard() -> None:
+    audio = heard({AMBIENT: 0.4, DRONE: 0.3, ROCK: 0.35})
+
+    def ruled(*denied: str, stated: tuple[str, ...] = ()) -> tuple[str, ...]:
+        return POLICY.judge(audio, ruling=Ruling(frozenset(denied), stated)).labels
+
+    assert ruled("rock") == ("electronic", "electronic-ambient", "electronic-drone")
+    assert ruled("electronic-ambient")[:2] == ("electronic", "rock")
+    assert ruled("electronic", "rock", stated=("jazz-bop",)) == ("jazz", "jazz-bop")
+    assert ruled(stated=("electronic-techno",)) == (
+        *("electronic", "electronic-techno"),
+        *("electronic-ambient", "electronic-drone"),  # what is heard of the same parent stays
+    )
+    talk = heard({SPOKEN: 0.5})
+    assert POLICY.judge(talk, ruling=Ruling(stated=("electronic-techno",))).labels[0] == "non-music"
+    refused = POLICY.judge(talk, ruling=Ruling(frozenset({"non-music"})))
+    assert (refused.labels, refused.status, refused.reason) == ((), VerdictStatus.UNDECIDED, "non_music")
+    field = POLICY.judge(heard({FIELD: 0.5}), ruling=Ruling(stated=("electronic-ambient",)))
+    assert (field.labels, field.rankable) == (("electronic", "electronic-ambient"), True)
+
+
+def test_thresholds_of_styles_and_the_way_back_to_the_parent() -> None:
+    def fitted(scores: dict[str, float], *previous: str, **floors: float | None) -> tuple[str, ...]:
+        named = {identifier.replace("_", "-"): floor for identifier, floor in floors.items()}
+        policy = Policy(TAXONOMY, TagMapping.load(TAXONOMY), thresholds=Thresholds("effnet", named))
+        return policy.judge(heard(scores), previous=previous).labels
+
+    audio = {AMBIENT: 0.4, ROCK: 0.3}
+    assert fitted(audio, electronic_ambient=0.41) == ("rock", "rock-post-rock")
+    assert fitted(audio, electronic_ambient=0.4)[:2] == ("electronic", "electronic-ambient")
+    assert fitted(audio, "electronic", "electronic-ambient", electronic_ambient=0.5)[:2] == (
+        "electronic",
+        "electronic-ambient",  # 0.5 * 0.06 / 0.08 is what it needs to stay
+    )
+    assert fitted(audio, electronic_ambient=None) == ("electronic", "rock", "rock-post-rock")
+    assert fitted(audio, electronic_ambient=None, electronic=0.41) == ("rock", "rock-post-rock")
+    assert fitted(audio, electronic_ambient=None, electronic=None) == ("rock", "rock-post-rock")
+    assert fitted({AMBIENT: 0.4, ROCK: 0.19}, rock_post_rock=0.01)[-1] == "electronic-ambient"  # the ratio stays
+    assert fitted({AMBIENT: 0.099}, electronic_ambient=0.01) == ()  # and so does the least top
+
+
+def test_an_explanation_tells_of_every_rule_that_had_a_say() -> None:
+    audio = heard({AMBIENT: 0.4, ROCK: 0.3, DRONE: 0.25, TECHNO: 0.24, METAL: 0.11})
+    told = POLICY.explain(audio, previous=["electronic-techno"])
+    steps = {(step.rule, step.label): step for step in told.steps}
+    assert told.verdict == POLICY.judge(audio, previous=["electronic-techno"])
+    assert steps["non_music", None].numbers == {"non_music": 0.0, "music": 0.4}
+    assert steps["bar", "electronic-techno"].outcome == "is live and stays"
+    assert steps["bar", "electronic-techno"].numbers == pytest.approx({"score": 0.24, "needed": 0.16})
+    assert steps["bar", "rock-heavy-metal"].outcome == "too weak"
+    assert steps["places", "electronic-drone"].numbers == {"places": 3}
+    assert POLICY.explain(heard({AMBIENT: 0.09})).steps[-1].rule == "min_top"

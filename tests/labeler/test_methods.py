@@ -12,8 +12,8 @@ from core.errors import XrpcError
 from core.keys import SigningKey
 from core.label import Label
 from core.types import Did
-from core.xrpc import Call, decode_params
-from labeler import methods
+from core.xrpc import Batch, Call, decode_params
+from labeler import frame_log
 from labeler.frames import LabelsFrame, read_frame
 from labeler.methods import LabelMethods, split_patterns
 from labeler.signing import sign, verify
@@ -55,7 +55,18 @@ def uris(page: dict[str, Any]) -> list[str]:
 
 def subscribe(served: LabelMethods, *pairs: tuple[str, str]) -> AsyncIterator[bytes]:
     described = served.subscribe_labels
-    return described.frames(Call(decode_params(described.params, pairs)))
+    return _frames(described.batches(Call(decode_params(described.params, pairs))))
+
+
+async def _frames(batches: AsyncIterator[Batch]) -> AsyncIterator[bytes]:
+    async for batch in batches:
+        wire = batch.wire
+        while wire:  # RFC 6455: binary, unmasked; the length in one byte or the next two
+            assert wire[0] == 0x82
+            start, length = (2, wire[1]) if wire[1] < 126 else (4, int.from_bytes(wire[2:4]))
+            assert wire[1] < 127
+            yield wire[start : start + length]
+            wire = wire[start + length :]
 
 
 async def take(frames: AsyncIterator[bytes], count: int) -> list[LabelsFrame]:
@@ -251,7 +262,7 @@ def test_p73_a_cursor_that_is_no_number_is_an_invalid_request(served: LabelMetho
 async def test_p75_no_gap_and_no_repeat_while_writers_write(
     served: LabelMethods, append: Append, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(methods, "_PAGE", 7)
+    monkeypatch.setattr(frame_log, "PAGE", 7)
     await append(*(f"{ALICE}{number}" for number in range(50)))
 
     async def write() -> None:

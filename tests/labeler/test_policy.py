@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.analysis import Analysis, Segment, Tag, VerdictStatus
-from core.taxonomy import Taxonomy
+from core.analysis import EVERYTHING, Analysis, Ruling, Segment, Tag, VerdictStatus
+from core.taxonomy import Publish, Taxonomy
 from labeler.musicnn import MusicnnRule, TagMapping
 from labeler.policy import MAX_LABELS, Policy
+from labeler.thresholds import Thresholds
 
 TAXONOMY = Taxonomy.load()
 MAPPING = TagMapping.load(TAXONOMY)
@@ -221,3 +222,116 @@ def test_the_packaged_mapping_names_only_what_the_taxonomy_has() -> None:
     for votes in (*MAPPING.votes["msd"].values(), *MAPPING.votes["mtt"].values()):
         assert all(vote.parent in TAXONOMY.parents for vote in votes)
         assert all(vote.style is None or vote.style in TAXONOMY.styles for vote in votes)
+
+
+def test_what_is_denied_is_not_live_and_nothing_takes_its_place() -> None:
+    audio = heard({"jazz": 0.9, "blues": 0.8, "folk": 0.7, "soul": 0.6}, {})
+    assert POLICY.judge(audio, ruling=Ruling(frozenset({"jazz"}))).labels == ("blues", "folk-world-country")
+    none = POLICY.judge(audio, ruling=Ruling(frozenset({"jazz", "blues", "folk-world-country"})))
+    assert (none.status, none.labels, none.reason) == (VerdictStatus.UNDECIDED, (), "denied")
+    assert none.rankable  # it is music all the same
+    assert none.genres
+    tagged = POLICY.judge(audio, author_tags=["jazz"], ruling=Ruling(frozenset({"jazz"})))
+    assert tagged.labels == ("blues", "folk-world-country")  # the record's word is older than the artist's report
+
+
+def test_who_denies_a_parent_denies_its_styles() -> None:
+    audio = heard({"electronic": 0.5, "ambient": 0.9}, {"electronic": 0.5, "ambient": 0.9})
+    assert WITH_STYLES.judge(audio).labels == ("electronic", "electronic-ambient")
+    assert WITH_STYLES.judge(audio, ruling=Ruling(frozenset({"electronic"}))).labels == ()
+    assert WITH_STYLES.judge(audio, ruling=Ruling(frozenset({"electronic-ambient"}))).labels == ("electronic",)
+
+
+def test_what_the_artist_states_is_published_whatever_is_heard() -> None:
+    audio = heard({"jazz": 0.9}, {})
+    stated = POLICY.judge(audio, ruling=Ruling(stated=("electronic-techno", "reggae")))
+    assert (stated.status, stated.labels) == (VerdictStatus.OK, ("electronic", "reggae", "electronic-techno"))
+    both = POLICY.judge(audio, ruling=Ruling(frozenset({"jazz", "electronic"}), ("electronic-techno",)))
+    assert both.labels == ("electronic", "electronic-techno")  # a stated style needs its parent, denied or not
+    many = Ruling(stated=("rock-punk", "jazz-bop", "blues", "reggae", "pop", "electronic-techno"))
+    assert POLICY.judge(audio, ruling=many).labels == ("rock", "jazz", "blues", "reggae", "pop")
+    assert POLICY.judge(audio, ruling=Ruling(stated=("hip-hop-gangsta",))).labels == ("hip-hop",)
+    assert POLICY.judge(audio, ruling=Ruling(stated=("rock-pornogrind", "no-such"))).labels == ("jazz",)
+
+
+def test_what_is_stated_overrules_doubts_but_neither_speech_nor_silence_nor_a_self_label() -> None:
+    stated = Ruling(stated=("rock",))
+    drone = heard({"electronic": 0.5}, {"piano": 0.0})
+    assert POLICY.judge(drone).reason == "no_music_heard"
+    assert POLICY.judge(drone, ruling=stated).labels == ("rock",)
+    assert POLICY.judge(clip("speech-a.ogg"), ruling=stated).reason == "speech_like"
+    assert POLICY.judge(heard({}, {}, rms_dbfs=-61.0), ruling=stated).reason == "silence"
+    assert POLICY.judge(drone, self_labels=["porn"], ruling=stated).reason == "self_label"
+
+
+def test_what_the_operator_withholds_no_artist_brings_back() -> None:
+    audio = heard({"jazz": 0.9, "blues": 0.8}, {})
+    held = Ruling(stated=("jazz",), withheld=frozenset({"jazz"}))
+    verdict = POLICY.judge(audio, author_tags=["jazz"], ruling=held)
+    assert (verdict.labels, verdict.reason) == ((), "withheld")
+    assert POLICY.judge(audio, ruling=Ruling(withheld=frozenset({"jazz"}))).labels == ("blues",)
+    everything = POLICY.judge(audio, ruling=Ruling(withheld=frozenset({EVERYTHING})))
+    assert (everything.status, everything.reason) == (VerdictStatus.UNDECIDED, "withheld")
+
+
+def test_thresholds_stand_in_for_the_floor_and_nothing_else() -> None:
+    fitted = Thresholds("musicnn", {"jazz": 0.3, "blues": None, "rock": 0.05})
+    policy = Policy(TAXONOMY, MAPPING, thresholds=fitted)
+    assert policy.judge(heard({"jazz": 0.46}, {})).labels == ("jazz",)  # 2/3 of it
+    assert policy.judge(heard({"jazz": 0.44}, {})).labels == ()
+    assert policy.judge(heard({"jazz": 0.37}, {}), previous=["jazz"]).labels == ("jazz",)  # four fifths to stay
+    assert policy.judge(heard({"jazz": 0.35}, {}), previous=["jazz"]).labels == ()
+    assert policy.judge(heard({"blues": 0.9, "jazz": 0.8}, {}), previous=["blues"]).labels == ("jazz",)
+    assert policy.judge(heard({"blues": 0.9}, {}), author_tags=["blues"]).labels == ("blues",)
+    assert policy.judge(heard({"rock": 0.06}, {"rock": 0.06})).labels == ("rock",)
+    assert policy.judge(heard({"rock": 0.3, "soul": 0.99}, {"rock": 0.3})).labels == ("funk-soul",)  # half of the top
+    other = Policy(TAXONOMY, MAPPING, thresholds=Thresholds("effnet", {"jazz": None}))
+    assert other.judge(heard({"jazz": 0.9}, {})).labels == ("jazz",)  # another pack's
+
+
+def test_a_style_without_threshold_is_not_published_by_itself() -> None:
+    both = heard({"electronic": 0.5, "ambient": 0.3}, {"electronic": 0.5, "ambient": 0.3})
+    assert WITH_STYLES.judge(both).labels == ("electronic", "electronic-ambient")
+    for threshold, labels in ((None, ("electronic",)), (0.31, ("electronic",)), (0.3, WITH_STYLES.judge(both).labels)):
+        fitted = Thresholds("musicnn", {"electronic-ambient": threshold})
+        policy = Policy(TAXONOMY, MAPPING, publish_styles=True, thresholds=fitted)
+        assert policy.judge(both).labels == labels
+
+
+def test_an_explanation_has_the_verdict_and_the_numbers_that_made_it() -> None:
+    audio = heard({"jazz": 0.9, "blues": 0.38}, {})
+    told = POLICY.explain(audio, author_tags=["reggae"], ruling=Ruling(frozenset({"jazz"})))
+    assert told.verdict == POLICY.judge(audio, author_tags=["reggae"], ruling=Ruling(frozenset({"jazz"})))
+    steps = {(step.rule, step.label): step for step in told.steps}
+    assert steps["stated", "reggae"].numbers == {"score": 0.0}
+    assert steps["bar", "blues"].outcome == "too weak"
+    assert steps["bar", "blues"].numbers == pytest.approx({"score": 0.38 * 2 / 3, "needed": 0.3})
+    assert steps["ruling", "jazz"].outcome == "denied"
+    assert POLICY.explain(clip("speech-a.ogg")).steps[-1].rule == "speech_like"
+    assert POLICY.explain(heard({}, {}, rms_dbfs=-61.0)).steps[-1].numbers == {"rms_dbfs": -61.0, "needed": -60.0}
+    assert POLICY.explain(audio, self_labels=["porn"]).steps[-1].rule == "self_label"
+
+
+@given(
+    st.dictionaries(st.sampled_from(MSD_NAMES), means, max_size=12),
+    st.sets(st.sampled_from(TAXONOMY.identifiers), max_size=6),
+    st.lists(st.sampled_from(TAXONOMY.identifiers), max_size=6),
+    st.sets(st.sampled_from([*TAXONOMY.parents, "electronic-house", EVERYTHING]), max_size=3),
+)
+def test_whatever_people_say_a_ruling_is_kept(
+    msd: dict[str, float], denied: set[str], stated: list[str], withheld: set[str]
+) -> None:
+    ruling = Ruling(frozenset(denied), tuple(stated), frozenset(withheld))
+    verdict = WITH_STYLES.judge(heard(msd, {"drums": 0.5}), ruling=ruling)
+    own = {label for genre in stated for label in (genre, TAXONOMY.parent_of(genre))}
+    for label in verdict.labels:
+        family = {label, TAXONOMY.parent_of(label)}
+        assert not family & withheld
+        assert not family & (denied - own)
+        assert TAXONOMY.parent_of(label) in verdict.labels
+        assert TAXONOMY.publish_kind(label) is Publish.STYLE
+    assert len(verdict.labels) <= MAX_LABELS
+    assert EVERYTHING not in withheld or not verdict.labels
+    publishable = [one for one in stated if TAXONOMY.publish_kind(one) is not Publish.NEVER]
+    kept = [one for one in publishable if not {one, TAXONOMY.parent_of(one)} & withheld]
+    assert not kept or EVERYTHING in withheld or TAXONOMY.parent_of(kept[0]) in verdict.labels or len(kept) > MAX_LABELS

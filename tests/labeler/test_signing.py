@@ -16,7 +16,7 @@ from core.errors import Misconfigured
 from core.keys import PublicKey, SigningKey
 from core.label import Label
 from labeler.label_key import load_label_key
-from labeler.signing import BadLabel, bytes_to_sign, label_from, sign, signature_bytes, to_json, verify
+from labeler.signing import BadLabel, bytes_to_sign, label_from, sign, signature_bytes, verify
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "label-signing-vectors.json").read_text())
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -58,7 +58,7 @@ def test_p8_p13_p84_valid_vectors_verify_in_every_form(case: dict[str, Any]) -> 
         received = {**case["label"], "sig": sig}
         assert verify(received, public)
         assert not verify({**received, "val": received["val"] + "x"}, public)
-    assert verify(to_json(label_from({**case["label"], "sig": raw})), public)
+    assert verify(label_from({**case["label"], "sig": raw}).json_form(), public)
 
 
 @cases("acceptOnVerifyOnly")
@@ -76,7 +76,7 @@ def test_p1_p3_p4_sanitised_before_signing(case: dict[str, Any]) -> None:
     assert bytes_to_sign(signed).hex() == case["expectCborHex"]
     assert signed.sig is not None
     assert signed.sig.hex() == case["expectSigHex"]
-    assert set(to_json(signed)) <= {"ver", "src", "uri", "cid", "val", "neg", "cts", "exp", "sig"}
+    assert set(signed.json_form()) <= {"ver", "src", "uri", "cid", "val", "neg", "cts", "exp", "sig"}
 
 
 @cases("reject")

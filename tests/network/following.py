@@ -32,11 +32,15 @@ PATIENCE_SECONDS = 90.0  # more than the minute that a repository rests between 
 def follow(
     folder: Path, *, home: Path, stream: str, relay: str, begin: str, plc: str, plyr: str, did: str, secret: str
 ) -> Settings:
-    """Settings of a service that reads this stream, of a PDS if there is no relay; limits for a handful of tracks."""
+    """Settings of a service that reads this stream, of a PDS if there is no relay; limits for a handful of tracks.
+
+    Its address has a name: a PDS sends reports to no address that is a number.
+    """
+    port = free_port(0)
     return Settings.load(
         home=home,
         storage={"folder": folder},
-        service={"port": free_port(0)},
+        service={"port": port, "public_url": f"http://localhost:{port}"},
         source={"kind": "relay", "urls": (stream,), "begin": begin, "likes": True, "direct": not relay},
         network={"plc_url": plc, "plyr_url": plyr, "relay_url": relay},
         labeler={"did": did, "key": SecretStr(secret), "labels_per_second": 0},

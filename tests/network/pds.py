@@ -73,9 +73,12 @@ class Pds:
         headers = _sign(by) | ({"atproto-proxy": proxy} if proxy else {})
         return _read(nsid, await self._client.get(f"/xrpc/{nsid}", params=params, headers=headers))
 
-    async def act(self, nsid: str, body: Record | None = None, *, by: Account | None = None) -> Record:
-        """A procedure; a few have no body. Raises AssertionError with what was answered."""
-        return _read(nsid, await self._client.post(f"/xrpc/{nsid}", json=body, headers=_sign(by)))
+    async def act(self, nsid: str, body: Record | None = None, *, by: Account | None = None, proxy: str = "") -> Record:
+        """A procedure, through the PDS to `proxy` if given; a few have no body. Raises AssertionError with what was
+        answered.
+        """
+        headers = _sign(by) | ({"atproto-proxy": proxy} if proxy else {})
+        return _read(nsid, await self._client.post(f"/xrpc/{nsid}", json=body, headers=headers))
 
     # --- accounts -------------------------------------------------------------------------------------------
 

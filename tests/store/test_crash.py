@@ -34,7 +34,7 @@ class FailingEngine:
         self._engine = engine
         self._at_failure = at_failure
         self.driver, self.tokens = engine.driver, engine.tokens
-        self.read, self.close = engine.read, engine.close
+        self.read, self.peek, self.close = engine.read, engine.peek, engine.close
         self.fail_at = 0
         self.ran = 0
 
@@ -98,11 +98,11 @@ async def t2_result(tx: Tx, make: Any) -> None:
 async def t3_publish(tx: Tx, make: Any) -> None:
     """One label is retracted, two are new, the verdict is settled."""
     (verdict,) = await labels.pending(tx, 10)
-    (old,) = await labels.live(tx, make.src, verdict.uri)
-    later: list[Label] = [make.label(0, old.label.val, neg=True, at_us=NOW + 1000)]
-    later += [make.label(0, val, at_us=NOW + 1000) for val in verdict.verdict.labels]
+    (old,) = verdict.current
+    later: list[Label] = [make.label(0, old.val, neg=True, at_us=NOW + 1000)]
+    later += [make.label(0, val, at_us=NOW + 1000) for val in verdict.labels]
     assert await labels.append(tx, later, key_id="did:key:z") == [2, 3, 4]
-    assert await labels.settle(tx, verdict.uri, verdict.version)
+    await labels.settle(tx, [verdict])
 
 
 async def prepare(store: Store, make: Any) -> None:

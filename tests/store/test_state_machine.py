@@ -29,16 +29,16 @@ class Abort(Exception):
 async def publish(tx: Tx, make: Any, now_us: int, limit: int) -> None:
     """T3 at its plainest: retract what is not wanted, add what is missing, settle."""
     for stored in await labels.pending(tx, limit):
-        current = {row.label.val: row.label for row in await labels.live(tx, make.src, stored.uri)}
-        changes = [val for val, label in current.items() if not label.neg and val not in stored.verdict.labels]
-        changes += [val for val in stored.verdict.labels if val not in current or current[val].neg]
+        current = {label.val: label for label in stored.current}
+        changes = [val for val, label in current.items() if not label.neg and val not in stored.labels]
+        changes += [val for val in stored.labels if val not in current or current[val].neg]
         rows = []
         for val in changes:
             last_us = parse_datetime(current[val].cts) if val in current else 0
             cts = format_datetime(max(now_us, last_us + 1000))
-            rows.append(make.label(uri=stored.uri, val=val, cts=cts, neg=val not in stored.verdict.labels))
+            rows.append(make.label(uri=stored.uri, val=val, cts=cts, neg=val not in stored.labels))
         await labels.append(tx, rows, key_id="did:key:z")
-        assert await labels.settle(tx, stored.uri, stored.version)
+        await labels.settle(tx, [stored])
 
 
 class Pipeline(RuleBasedStateMachine):

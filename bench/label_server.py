@@ -1,0 +1,109 @@
+"""A label server for the benches, in a process of its own: the real web module over a filled store.
+
+`python -m bench.label_server DATABASE`: prints its ports, serves until killed. `/cpu` tells the CPU seconds that the
+process has used so far and its peak memory, `/publish` appends a label. On the second port `/bare` is the yardstick: a
+handler that does nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+from aiohttp import web
+
+from core import sections
+from core.clock import SystemClock, format_datetime
+from core.keys import SigningKey
+from core.label import Label
+from core.log import set_up
+from core.metrics import Metrics
+from core.types import Did
+from earmark.limits import Limits
+from earmark.web import Web, json_answer
+from labeler.methods import LabelMethods
+from store import Store, labels
+
+SRC = Did("did:plc:" + "b" * 24)
+TRACKS_OF_ACCOUNT = 10
+LABELS_OF_TRACK = 3
+VALUES = ("electronic", "ambient", "jazz", "rock", "techno", "house")
+
+
+def subject(number: int) -> str:
+    """The at-uri of the number-th track; every account has ten."""
+    account, letters = number // TRACKS_OF_ACCOUNT, "abcdefghijklmnopqrstuvwxyz234567"
+    name = ""
+    for _ in range(24):
+        name, account = letters[account % 32] + name, account // 32
+    return f"at://did:plc:{name}/fm.plyr.track/3l{number % TRACKS_OF_ACCOUNT:011d}"
+
+
+def query_path(pattern: str) -> str:
+    """Path and query of a request for one pattern."""
+    return f"/xrpc/com.atproto.label.queryLabels?uriPatterns={quote(pattern, safe='')}"
+
+
+async def fill(path: Path, count: int) -> None:
+    """A store with `count` signed labels."""
+    key, clock = SigningKey(b"\x07" * 32), SystemClock()
+    store = await Store.open(path, clock=clock)
+    sig = key.sign(b"bench")  # one signature will do: nobody verifies here
+    for start in range(0, count, 5_000):
+        rows = [
+            Label(SRC, subject(i // LABELS_OF_TRACK), VALUES[i % LABELS_OF_TRACK], "2026-11-21T10:00:00.000Z", sig=sig)
+            for i in range(start, min(start + 5_000, count))
+        ]
+        async with store.write() as tx:
+            await labels.append(tx, rows, key_id=key.public.did_key, current=())  # nothing is replaced
+    await store.close()
+
+
+async def serve(path: Path) -> None:
+    clock, metrics = SystemClock(), Metrics()
+    store = await Store.open(path, clock=clock)
+    methods = LabelMethods(store, src=SRC)
+
+    async def usage(_: web.Request) -> web.Response:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return json_answer({"cpu_seconds": time.process_time(), "peak_kb": peak})
+
+    async def publish(_: web.Request) -> web.Response:
+        label = Label(SRC, subject(0), VALUES[0], format_datetime(clock.now_us()), sig=bytes(64))
+        async with store.write() as tx:
+            await labels.append(tx, [label], key_id="did:key:bench")
+        return json_answer({"committed": time.monotonic()})  # a clock that all processes share
+
+    async def healthy() -> None:
+        return None
+
+    server = Web(
+        methods=[methods.query_labels, methods.subscribe_labels],
+        pages={"/cpu": usage, "/publish": publish},
+        healthy=healthy,
+        version="bench",
+        limits=Limits(sections.Limits(requests=10**9, client_header="X-Forwarded-For"), clock),
+        metrics=metrics,
+        log=set_up(),
+    )
+
+    async def bare(_: web.Request) -> web.Response:
+        return web.Response(body=b'{"labels":[]}', content_type="application/json")
+
+    yardstick = web.Application()
+    yardstick.router.add_get("/bare", bare)
+    yardstick.router.add_get("/cpu", usage)
+    for app in (server.app, yardstick):
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1])))
