@@ -97,9 +97,17 @@ class Settings(BaseSettings):
 
     @property
     def service_did(self) -> str:
-        """DID of this service: configured, else did:web of the public host (a port is percent-encoded)."""
-        if self.feeds.service_did:
-            return self.feeds.service_did
+        """DID of this service: configured, else did:web of the public host."""
+        return self.feeds.service_did or self._web_did
+
+    @property
+    def serves_itself(self) -> bool:
+        """Whether the labeler's DID document is the one that this service serves at its own address."""
+        return self.labeler.did == self.service_did == self._web_did
+
+    @property
+    def _web_did(self) -> str:
+        """did:web of the public host; a port is percent-encoded."""
         split = urlsplit(self.public_url)
         host = "localhost" if is_loopback(split.hostname or "") else split.hostname
         return f"did:web:{host}" + (f"%3A{split.port}" if split.port else "")

@@ -6,6 +6,7 @@ libipld gives CID links as raw CID bytes and encodes bytes that are a CID as a l
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import libipld
@@ -16,6 +17,7 @@ RAW = 0x55
 DAG_CBOR = 0x71
 _SHA256_HEAD = bytes((0x12, 0x20))
 MAX_CID_BYTES = 100  # P138
+SEAL = b"\xff" * 64  # the place of a signature in what `encode_signed` is given: no text and no CID holds these bytes
 
 
 class BadCbor(ValueError):
@@ -25,6 +27,18 @@ class BadCbor(ValueError):
 def encode(value: Any) -> bytes:
     """Canonical DAG-CBOR: keys by encoded length, then bytewise (P6)."""
     return libipld.encode_dag_cbor(value)
+
+
+def encode_signed(value: Any, sigs: Sequence[bytes]) -> bytes:
+    """The same with these signatures of 64 bytes, in order, where the value holds SEAL.
+
+    `encode` takes one of some nine hundred signatures for a CID, by its first bytes, and writes a link that no reader
+    accepts as a signature.
+    """
+    if any(len(sig) != len(SEAL) for sig in sigs):
+        raise ValueError(f"a signature has {len(SEAL)} bytes")
+    first, *others = encode(value).split(SEAL)
+    return first + b"".join([sig + part for sig, part in zip(sigs, others, strict=True)])
 
 
 def decode(data: bytes) -> Any:

@@ -75,6 +75,8 @@ def set_up(*, level: str = "info", form: Literal["text", "json"] = "text", strea
     root = logging.getLogger()
     root.handlers[:] = [sink]
     root.setLevel(logging.WARNING)
+    # What strangers send that is no HTTP it would log as errors, with its bytes: tokens among them (P127).
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     ours = logging.getLogger("earmark")
     ours.setLevel(level.upper())
     return Log(ours)

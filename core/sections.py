@@ -75,6 +75,12 @@ def _did_or_nothing(value: str) -> str:
     return parse_did(value) if value else value
 
 
+def _file_or_nothing(value: object) -> object:
+    """An empty text would be this very folder."""
+    return None if value == "" else value
+
+
+File = Annotated[Path | None, BeforeValidator(_file_or_nothing)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 HttpsAddress = Annotated[str, AfterValidator(_https_address)]
 
@@ -86,7 +92,7 @@ class Section(BaseModel):
 class Storage(Section):
     """Everything durable that is Earmark's own."""
 
-    folder: Path | None = Field(None, description="database, index and temporary audio; empty: data/ in home")
+    folder: File = Field(None, description="database, index and temporary audio; empty: data/ in home")
 
 
 class Service(Section):
@@ -114,7 +120,7 @@ class Source(Section):
         description="several Jetstream hosts are tried in turn, a relay or Tap is one; empty: the public ones",
     )
     wire: Literal["v1", "v2"] = Field("v1", description="which Jetstream: v1 (/subscribe) or v2 (subscribeEvents)")
-    zstd_dictionary: Path | None = Field(
+    zstd_dictionary: File = Field(
         None, description="file of Jetstream's zstd dictionary; with it the v1 stream comes compressed"
     )
     tap_password: SecretStr | None = Field(None, description="password of your Tap's admin")
@@ -123,7 +129,7 @@ class Source(Section):
         description="record collections to listen for; empty: all that the mapping enables; those without a mapping "
         "are searched for audio",
     )
-    mapping: Path | None = Field(None, description="how records map to tracks; empty: the built-in collections.json")
+    mapping: File = Field(None, description="how records map to tracks; empty: the built-in collections.json")
     begin: Literal["live", "oldest"] = Field(
         "live",
         description="where the first run begins: with what happens from now on, or with all the source still has",
@@ -185,7 +191,7 @@ class Labeler(Section):
     """The identity that signs labels. Without one Earmark runs read-only: it analyses and publishes nothing."""
 
     did: str = Field("", description="DID of the labeler account; empty: read-only")
-    key_file: Path | None = Field(None, description="file with the private key of #atproto_label, 64 hex digits")
+    key_file: File = Field(None, description="file with the private key of #atproto_label, 64 hex digits")
     key: SecretStr | None = Field(
         None, description="the same key in the environment (EARMARK_LABELER__KEY) instead of a file"
     )
@@ -211,7 +217,7 @@ class Announcer(Section):
 class Certificates(Section):
     """Signed statements of what was heard in an audio. They have a key of their own."""
 
-    key_file: Path | None = Field(
+    key_file: File = Field(
         None, description="file with the private key of #earmark_certificate, 64 hex digits; empty: no certificates"
     )
     key: SecretStr | None = Field(None, description="the same key in the environment (EARMARK_CERTIFICATES__KEY)")
@@ -246,14 +252,14 @@ class Feeds(Section):
     min_tracks: int = Field(50, ge=0, description="no mood feed opens below this many analysed tracks")
     min_seconds: float = Field(30.0, ge=0, description="shorter tracks stay out of mood feeds")
     settle_seconds: float = Field(30.0, gt=0, description="news waits this long for more before feeds are ranked anew")
-    catalogue: Path | None = Field(None, description="feed definitions; empty: the built-in ones")
+    catalogue: File = Field(None, description="feed definitions; empty: the built-in ones")
 
 
 class Listening(Section):
     """Analysis of audio."""
 
     packs: Words[PackName] = Field((), description="model packs: musicnn, effnet, clap; empty: all that are installed")
-    pack_catalogue: Path | None = Field(
+    pack_catalogue: File = Field(
         None, description="declarations of the packs' files, sizes and hashes; empty: the built-in ones"
     )
     children: int = Field(0, ge=0, le=256, description="listening processes; 0: one a core")
@@ -281,7 +287,7 @@ class Policy(Section):
     """What is published."""
 
     publish_styles: bool = Field(False, description="publish style labels from musicnn (untested) besides parents")
-    thresholds: Path | None = Field(
+    thresholds: File = Field(
         None, description="thresholds of single styles as `earmark eval --fit` writes them; empty: the built-in rule"
     )
 

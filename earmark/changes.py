@@ -1,4 +1,6 @@
-"""What people did to labels, for everybody to read: when, in what capacity, what changed. Never who, nor why."""
+"""What people did to labels, for everybody to read: when, in what capacity, what changed. Never why, nor who: only
+that it was the artist of a record, whose own disputes count at once.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,7 @@ class Changes:
 async def _tell(reader: Reader, action: Action) -> dict[str, Any]:
     """One step. Of records that are kept from the public, and of artists who leave or come back, no address."""
     stored = None if action.uri is None else await tracks.get(reader, action.uri)
-    shown = action.uri is not None and (stored is None or await is_public(reader, stored))
+    shown = stored is not None and await is_public(reader, stored)
     return {
         "id": action.action_id,
         "at": format_datetime(action.at_us),

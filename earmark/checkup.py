@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import aiohttp
 import orjson
 
 from core.errors import AppError, Permanent, Transient
 from core.frames import BadFrame, ErrorFrame
 from core.keys import PublicKey
 from core.ports import Identity
-from earmark.enrolling import Enroller, certificate_key
+from earmark.enrolling import Enroller
 from labeler.enroll import Finding, check_certificates, check_enrolment
 from labeler.frames import LabelsFrame, read_frame
 from labeler.signing import verify
 
 MAX_SKEW_SECONDS = 30.0  # the leeway of service tokens (P119)
-STREAM_SECONDS = 15.0
-MAX_FRAME_BYTES = 1024 * 1024  # P78
+VERIFIES = "answers, and the first label verifies"
 QUERY = "com.atproto.label.queryLabels"
-STREAM = "com.atproto.label.subscribeLabels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ class Checkup:
         try:
             identity = await self._enroller.identity()
         except (Transient, Permanent) as error:
-            remedy = "check labeler.did, network.plc_url and this machine's network; then run this again"
+            remedy = "check labeler.did, network.plc_url, the host of a did:web and this machine's network"
             yield Looked("DID document", (Finding(str(error), remedy),))
             return
         yield self._document(identity)
@@ -59,8 +55,9 @@ class Checkup:
             yield Looked("address", (Finding(why, remedy),))
         else:
             yield Looked("address", note=f"{self._enroller.url} answers")
-            yield await self._labels(identity)
-            yield await self._stream(identity)
+            labels = await self._labels(identity)
+            yield labels
+            yield await self._stream(identity, has_labels=labels.note == VERIFIES)
         yield await self._declaration(identity)
 
     def _announcer(self) -> Looked:
@@ -85,9 +82,8 @@ class Checkup:
 
     def _document(self, identity: Identity) -> Looked:
         findings = check_enrolment(identity, key=self._key, service_url=self._enroller.url)
-        certificates = certificate_key(self._enroller.settings)
-        if certificates is not None:
-            findings += check_certificates(identity, key=certificates)
+        if self._enroller.certificate_key is not None:
+            findings += check_certificates(identity, key=self._enroller.certificate_key)
         return Looked("DID document", tuple(findings), note="names our key and address")
 
     async def _labels(self, identity: Identity) -> Looked:
@@ -102,25 +98,19 @@ class Checkup:
             return Looked("queryLabels", (Finding(f"it answers {answer.status}", "look at the log of earmark serve"),))
         return self._believe("queryLabels", labels, identity)
 
-    async def _stream(self, identity: Identity) -> Looked:
+    async def _stream(self, identity: Identity, *, has_labels: bool) -> Looked:
         """The socket opens; if there are labels, the first comes at once."""
-        url = f"{self._enroller.url.replace('http', 'ws', 1)}/xrpc/{STREAM}"
-        timeout = aiohttp.ClientTimeout(total=STREAM_SECONDS)
         remedy = "let the TLS proxy pass WebSockets on, without buffering or compression (P80)"
         try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                asyncio.timeout(STREAM_SECONDS),
-                session.ws_connect(url, params={"cursor": "0"}, max_msg_size=MAX_FRAME_BYTES) as socket,
-            ):
-                try:
-                    message = await socket.receive(timeout=2.0)
-                except TimeoutError:
-                    return Looked("subscribeLabels", note="opens; there is no label yet")
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return Looked("subscribeLabels", (Finding(f"{url} does not open: {error or 'no answer'}", remedy),))
+            message = await self._enroller.first_message()
+        except (Transient, Permanent) as error:
+            return Looked("subscribeLabels", (Finding(str(error), remedy),))
+        if message is None and not has_labels:
+            return Looked("subscribeLabels", note="opens; there is no label yet")
+        if message is None:
+            return Looked("subscribeLabels", (Finding("it opens and sends none of the labels", remedy),))
         try:
-            frame = read_frame(message.data) if isinstance(message.data, bytes) else None
+            frame = read_frame(message) if isinstance(message, bytes) else None
         except (BadFrame, ErrorFrame) as error:
             return Looked("subscribeLabels", (Finding(f"the first frame cannot be read: {error}", remedy),))
         if not isinstance(frame, LabelsFrame):
@@ -133,7 +123,7 @@ class Checkup:
             return Looked(name, note="answers; there is no label yet")
         first, key = labels[0], identity.label_key
         if isinstance(first, dict) and first.get("src") == identity.did and key is not None and verify(first, key):
-            return Looked(name, note="answers, and the first label verifies")
+            return Looked(name, note=VERIFIES)
         what = f"the first label does not verify with the key in the DID document of {identity.did}"
         return Looked(name, (Finding(what, "restart earmark serve with the key that the document names"),))
 

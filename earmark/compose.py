@@ -333,7 +333,8 @@ class Service:
 
     async def _listen(self, stack: AsyncExitStack, app: web.Application) -> str:
         service = self.settings.service
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, max_line_size=65_536)
+        # Bodies are taken as they come: what is not compressed as it says would be answered before we are asked.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, max_line_size=65_536, auto_decompress=False)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         try:

@@ -181,14 +181,16 @@ class Dossier:
         return told, found[-1].dispute_id if len(found) == self._limit else None
 
     def _dispute(self, dispute: DisputeNote) -> dict[str, Any]:
-        """Of another's report neither sender nor words: they are that person's."""
+        """Of another's report neither sender nor words: they are that person's, as may be the post that it names. Why
+        it was decided so is for operators only.
+        """
         mine = dispute.reporter == self._did
         told: dict[str, Any] = {
             "id": dispute.dispute_id,
             "createdAt": format_datetime(dispute.created_us),
             "state": dispute.state,
             "uri": dispute.uri,
-            "subject": dispute.subject,
+            "subject": dispute.subject if mine else dispute.uri,
             "reasonType": dispute.reason_type,
             "mine": mine,
             "byArtist": dispute.by_artist,
@@ -198,7 +200,7 @@ class Dossier:
             told["words"] = dispute.words
         if dispute.decided_us is not None:
             told["decidedAt"] = format_datetime(dispute.decided_us)
-        return told if dispute.decision is None else told | {"decision": dispute.decision}
+        return told
 
     async def _actions(self, before: int | None) -> tuple[list[dict[str, Any]], int | None]:
         if before is None:

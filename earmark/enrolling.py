@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,18 +24,20 @@ from core.taxonomy import Taxonomy
 from core.types import Did, is_plc, parse_did
 from earmark import __version__
 from earmark.asking import Asking
+from earmark.keyring import load_keys
 from earmark.session import Refused, Session, open_session
+from earmark.verifying import Verifying
 from firehose.guard import Guard
 from firehose.identity import DidDirectory
 from firehose.mapping import load_mapping
 from firehose.safehttp import GuardedHttp
 from labeler.declare import compare_declarations, merge_declaration
-from labeler.label_key import load_label_key
 from labeler.lint import lint_declaration
 from labeler.plc import NotAsAsked, Plan, PlcEntry, Wanted, plan_change
 from labeler.vocabulary import NSID, RKEY, build_declaration
 
 SETTLE_SECONDS = 30  # for the directory to show what it took
+QUIET_SECONDS = 2.0  # a stream that has labels sends the first at once
 Tell = Callable[[str], None]
 
 
@@ -58,6 +60,8 @@ class Enroller:
         except ValueError:
             raise Misconfigured("labeler.did", "set it to the DID of the account that is to sign labels") from None
         self.settings, self.url, self.http = settings, settings.public_url, http
+        certificate = load_keys(settings).certificate
+        self.certificate_key = certificate.public if certificate is not None else None
         self._guard, self._clock, self._user_agent = guard, clock, user_agent
         plc, loopback = settings.network.plc_url, settings.development.allow_loopback
         self.directory = DidDirectory(http, clock=clock, plc_url=plc, allow_loopback=loopback)
@@ -65,14 +69,10 @@ class Enroller:
         if origin.path or origin.query or not (origin.scheme == "https" or loopback):
             raise Misconfigured("service.public_url", f"{self.url} must be https://host without a path (P83)")
 
-    @property
-    def serves_itself(self) -> bool:
-        """Whether the DID document is the one that the service serves at its own address."""
-        return self.did == self.settings.service_did
-
     def wanted(self, label_key: PublicKey) -> Wanted:
-        """What the DID document has to say. Raises Misconfigured."""
-        return Wanted(label_key, self.url, certificate_key=certificate_key(self.settings), feeds=self.serves_itself)
+        """What the DID document has to say."""
+        feeds = self.did == self.settings.service_did
+        return Wanted(label_key, self.url, certificate_key=self.certificate_key, feeds=feeds)
 
     async def plan(self, label_key: PublicKey) -> Plan:
         """The change of the directory's entry. Raises Misconfigured, NotAsAsked, Unreachable, RateLimited."""
@@ -165,12 +165,28 @@ class Enroller:
         await session.call("com.atproto.repo.putRecord", body)
 
     async def why_unreachable(self) -> str | None:
-        """Why readers would not reach the service at its public address; None if they would (P49)."""
+        """Why readers would not reach the service at its public address; None if they would."""
         try:
             answer = await self.http.get(f"{self.url}/xrpc/_health")
         except (Transient, Permanent) as error:
             return str(error)
         return None if answer.status == 200 else f"{answer.url} answers {answer.status}"
+
+    async def first_message(self) -> bytes | str | None:
+        """What the label stream says first, from its beginning; None if it says nothing. Raises Unreachable."""
+        reader = Verifying(self.http, self.directory, self._guard, clock=self._clock, user_agent=self._user_agent)
+        async with aclosing(reader.frames(self.url, "0", idle_seconds=QUIET_SECONDS)) as messages:
+            return await anext(messages, None)
+
+    async def why_not_ready(self) -> str | None:
+        """Why the declaration has to wait: readers look for the stream when they see it, and some only then (P49)."""
+        why = await self.why_unreachable()
+        if why is None:
+            try:
+                await self.first_message()
+            except Unreachable as error:
+                why = str(error)
+        return why
 
 
 @asynccontextmanager
@@ -185,14 +201,6 @@ async def open_enroller(settings: Settings, *, clock: Clock | None = None) -> As
         yield Enroller(settings, guard=guard, http=http, clock=clock, user_agent=user_agent)
     finally:
         await http.close()
-
-
-def certificate_key(settings: Settings) -> PublicKey | None:
-    """The public half of the key of certificates, if there is one. Raises Misconfigured."""
-    chosen = settings.certificates
-    secret = chosen.key.get_secret_value() if chosen.key else None
-    key = load_label_key(file=chosen.key_file, value=secret, section="certificates")
-    return key.public if key else None
 
 
 def has_directory(did: Did) -> bool:

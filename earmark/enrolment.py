@@ -11,7 +11,6 @@ from core.log import Log
 from core.ports import Directory
 from core.types import Did, parse_did
 from labeler.enroll import check_enrolment
-from labeler.label_key import load_label_key
 
 RETRY_SECONDS = 30.0
 
@@ -19,10 +18,9 @@ RETRY_SECONDS = 30.0
 class Enrolment:
     """The labeler's DID and key; without a key Earmark is read-only. Half a configuration is refused."""
 
-    def __init__(self, settings: Settings, *, log: Log) -> None:
-        """Reads the key file. Raises Misconfigured."""
-        secret = settings.labeler.key.get_secret_value() if settings.labeler.key else None
-        self.key: SigningKey | None = load_label_key(file=settings.labeler.key_file, value=secret)
+    def __init__(self, settings: Settings, key: SigningKey | None, *, log: Log) -> None:
+        """Raises Misconfigured."""
+        self.key = key
         self.verified = False
         self._url = settings.public_url
         self._log = log
@@ -35,7 +33,7 @@ class Enrolment:
         except ValueError:
             raise Misconfigured("labeler.did", "is not a DID such as did:plc:...") from None
         # Whoever serves the document itself can have it asked for only once it listens.
-        self._may_mismatch = settings.labeler.first_setup or self.did == settings.service_did
+        self._may_mismatch = settings.labeler.first_setup or settings.serves_itself
 
     def mode(self) -> str:
         """In words, for people: whether labels are published, and if not, how to begin."""

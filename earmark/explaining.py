@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.analysis import Ruling, Verdict
-from earmark.deciding import previous_labels
+from earmark.deciding import may_decide_anew, previous_labels
 from labeler.explain import Explanation
 from labeler.policy import Policy
 from store import Reader, analyses, labels, rulings, tracks
@@ -14,7 +14,9 @@ from store.tracks import StoredTrack
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """`explanation` None: its audio was not heard. `verdict`: what is in force; `live`: what is on the stream."""
+    """`explanation` None: its audio was not heard. `verdict`: what is in force; `live`: what is on the stream.
+    `judgeable`: whether judging anew could change the verdict; not of what is on its way, gone or kept back.
+    """
 
     stored: StoredTrack
     ruling: Ruling
@@ -22,6 +24,7 @@ class Explained:
     verdict: Verdict | None
     live: tuple[str, ...]
     explanation: Explanation | None
+    judgeable: bool
 
 
 async def explain_track(r: Reader, uri: str, policy: Policy, *, src: str) -> Explained | None:
@@ -43,4 +46,5 @@ async def explain_track(r: Reader, uri: str, policy: Policy, *, src: str) -> Exp
                 previous=previous,
                 ruling=ruling,
             )
-    return Explained(stored, ruling, previous, None if found is None else found.verdict, live, explanation)
+    verdict, judgeable = None if found is None else found.verdict, await may_decide_anew(r, stored)
+    return Explained(stored, ruling, previous, verdict, live, explanation, judgeable)

@@ -19,6 +19,7 @@ from earmark.disputing import ROUTE as DISPUTES
 from earmark.disputing import Disputing
 from earmark.enrolment import Enrolment
 from earmark.judging import judge_by, load_policy
+from earmark.keyring import load_keys
 from earmark.mirroring import Mirroring
 from earmark.negating import NEGATE, RESUME, Negating
 from earmark.own_methods import OwnMethods
@@ -26,7 +27,6 @@ from earmark.rejudging import ROUTE as REJUDGE
 from earmark.rejudging import Rejudging
 from earmark.reporting import Reporting
 from earmark.roles import Roles, within
-from labeler.label_key import load_label_key
 from labeler.methods import LabelMethods
 from labeler.publisher import Publisher
 from labeler.renewal import Renewal
@@ -50,11 +50,9 @@ class Labelling:
     ) -> None:
         """Reads the key files and the thresholds. Raises Misconfigured."""
         self.settings = settings
-        self.enrolment = Enrolment(settings, log=log)
-        secret = settings.certificates.key.get_secret_value() if settings.certificates.key else None
-        self._certificate_key = load_label_key(
-            file=settings.certificates.key_file, value=secret, section="certificates"
-        )
+        keys = load_keys(settings)
+        self.enrolment = Enrolment(settings, keys.label, log=log)
+        self._certificate_key = keys.certificate
         self.policy = load_policy(settings, taxonomy)
         self.judge = judge_by(self.policy)
         self._http, self._directory, self._taxonomy = http, directory, taxonomy

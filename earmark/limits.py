@@ -47,7 +47,7 @@ class Limits:
         """Who asks: an address (of IPv6 the network that one customer gets), or None for one of our own machines.
 
         The proxy's header counts only when one of our own machines sends it: anybody can write one. Its last entry is
-        what the proxy itself saw; what stands before it came with the request.
+        what the proxy itself saw; what stands before it, also in a line of its own, came with the request.
         """
         peer = request.remote or ""
         near = self._near.get(peer)
@@ -57,8 +57,8 @@ class Limits:
             near = self._near[peer] = _is_near(peer)
         if not near:
             return _customer(peer)
-        told = request.headers.get(self._header, "") if self._header else ""
-        return _customer(told.rpartition(",")[2].strip()) if told else None
+        told = request.headers.getall(self._header, ()) if self._header else ()
+        return _customer(told[-1].rpartition(",")[2].strip()) if told else None
 
     def take(self, client: str | None) -> Mapping[str, str] | None:
         """Count a request; the headers for its answer, None when this client is not limited. Raises LimitReached."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from core.analysis import EVERYTHING
-from core.clock import Clock, parse_datetime
+from core.clock import Clock, format_datetime, parse_datetime
 from core.errors import AppError
 from core.taxonomy import Taxonomy
 from core.types import Did
@@ -40,7 +40,7 @@ class UnknownTrack(AppError):
 
 class Negating:
     """Holds are noted first, so that nothing is published that they keep back; then verdicts follow, page by page. Cut
-    short, it goes on by being run again.
+    short, a negation goes on by being run again, and what a hold that was lifted kept back comes by earmark.rejudging.
     """
 
     def __init__(self, store: Store, *, src: Did, taxonomy: Taxonomy, judge: Judge, clock: Clock) -> None:
@@ -156,7 +156,7 @@ class Negating:
             verb=verb,
             uri=wish.uri,
             reason=wish.reason,
-            detail=scope | ({} if wish.since_us is None else {"since_us": wish.since_us}),
+            detail=scope | ({} if wish.since_us is None else {"since": format_datetime(wish.since_us)}),
         )
 
 

@@ -105,9 +105,11 @@ async def track_report(
 
 async def is_public(reader: Reader, stored: StoredTrack) -> bool:
     """Whether people who are logged out may be told of it: it is released, its account is active, and neither its
-    artist nor the app that published it keeps it back.
+    artist nor the app that published it keeps it back. Until its artist's profile was read nobody knows.
     """
     track = stored.track
+    if not await wishes.profile_known(reader, track.did):
+        return False
     standing = await wishes.of(reader, track.did)
     answered = track.visibility_check is None or stored.visibility is Visibility.PUBLIC
     kept_back = track.gated or stored.reason == HELD or standing.logged_in_only or standing.scope is Scope.ALL

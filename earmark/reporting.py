@@ -32,7 +32,11 @@ _VERBS = {Scope.NONE: "artist.opt_in", Scope.FEEDS: "artist.opt_out_of_feeds", S
 
 
 class Reporting:
-    """Implements labeler.reports.Desk: each report is one transaction, from the ruling to the verdict."""
+    """Implements labeler.reports.Desk: each report is one transaction, from the ruling to the verdict.
+
+    P95's one pending appeal an account is not asked for: ours are about a track each and count at once, so a second one
+    corrects the first. `reports.per_hour` bounds their number.
+    """
 
     def __init__(
         self,
@@ -123,9 +127,11 @@ class Reporting:
             raise XrpcError("RateLimitExceeded", "too many reports in an hour; come back later", status=429)
 
     async def _fulfil(self, tx: Tx, did: Did, wish: Scope, now_us: int) -> None:
-        """An opt-out, or the end of one, for the whole account."""
-        before = await wishes.of(tx, did)
-        await take_wish(tx, wishes.in_report(did, wish, now_us=now_us), now_us=now_us, log=self._log)
+        """An opt-out, or the end of one, for the whole account. Only an opt-in gives up what was asked for before."""
+        before, asked = await wishes.of(tx, did), wishes.in_report(did, wish, now_us=now_us)
+        if wish is Scope.FEEDS and await wishes.said(tx, asked.uri) is Scope.ALL:
+            return
+        await take_wish(tx, asked, now_us=now_us, log=self._log)
         if await wishes.of(tx, did) == before:
             return
         await actions.note(tx, at_us=now_us, actor_kind=ActorKind.ARTIST, actor=did, verb=_VERBS[wish], did=did)

@@ -5,6 +5,7 @@ Nothing here shows or keeps a secret: passwords, codes and tokens go into the on
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -56,13 +57,16 @@ class Session:
             headers["Content-Type"] = "application/json"
         url = f"{self._pds}/xrpc/{nsid}"
         try:
-            async with self._client.stream("POST", url, content=content, headers=headers) as response:
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                self._client.stream("POST", url, content=content, headers=headers) as response,
+            ):
                 answer = bytearray()
                 async for chunk in response.aiter_bytes():
                     answer += chunk
                     if len(answer) > MAX_ANSWER_BYTES:
                         raise Unreachable(f"{self._host} answers {nsid} with more than {MAX_ANSWER_BYTES} bytes")
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             raise Unreachable(f"{self._host} does not answer {nsid}: {type(error).__name__}") from None
         return self._read(nsid, response.status_code, bytes(answer))
 

@@ -23,6 +23,7 @@ MAX_SUBSCRIBERS = 1200  # each costs a descriptor and a cursor (P79)
 MAX_OF_CLIENT = 100  # of those, one client's
 STALLED_SECONDS = 30.0  # a live subscriber that accepts nothing for so long and is so far behind is cut off (P76)
 MAX_BEHIND = 500
+FAREWELL_SECONDS = 10.0  # for an error frame and the close after it to be taken
 
 _PING = bytes((0x89, 0x00))  # RFC 6455 section 5.5.2
 
@@ -149,7 +150,8 @@ class Subscriptions:
         async for message in reader.socket:
             reader.pings = 0
             if message.type is WSMsgType.PING:
-                await reader.socket.pong(message.data)
+                with contextlib.suppress(ConnectionError):  # gone before it took the answer
+                    await reader.socket.pong(message.data)
 
     async def _send(self, reader: _Reader, request: web.Request) -> None:
         """Everything from its cursor on."""
@@ -185,7 +187,7 @@ class Subscriptions:
     async def _refuse(reader: _Reader, name: str, message: str) -> None:
         """Error frame, then close; a peer that takes not even this is dropped (P71, P76)."""
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(FAREWELL_SECONDS):
                 await reader.socket.send_bytes(error_frame(name, message))
                 await reader.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=name.encode())
         except (TimeoutError, ConnectionError):

@@ -50,7 +50,7 @@ class Verifying:
         verifier = Verifier(issuer, clock=self._clock)
         await self._read_all(verifier, outcome, limit=limit, idle_seconds=idle_seconds)
         if outcome.complete:
-            await self._compare(verifier, outcome, idle_seconds=idle_seconds)
+            await self._compare(verifier, outcome, limit=limit, idle_seconds=idle_seconds)
         await self._probe(outcome, idle_seconds)
         return outcome
 
@@ -77,10 +77,14 @@ class Verifying:
     # --- the stream -----------------------------------------------------------------------------------------
 
     async def _read_all(self, verifier: Verifier, outcome: Outcome, *, limit: int, idle_seconds: float) -> None:
-        """From where the verifier stands until the stream is silent."""
-        from_seq = verifier.seq
-        async with aclosing(self._frames(outcome.endpoint, str(from_seq), idle_seconds=idle_seconds)) as frames:
+        """From where the verifier stands until the stream is silent, or so many labels or frames were read."""
+        from_seq, read = verifier.seq, 0
+        async with aclosing(self.frames(outcome.endpoint, str(from_seq), idle_seconds=idle_seconds)) as frames:
             async for frame in frames:
+                if max(verifier.labels, read) >= limit:
+                    outcome.complete = False
+                    break
+                read += 1
                 if isinstance(frame, str):
                     outcome.note(Fault("P63", "a text frame"))
                     continue
@@ -91,13 +95,10 @@ class Verifying:
                 except ErrorFrame as error:
                     outcome.note(Fault("P70", f"the stream ends with {error}"))
                     break
-                if verifier.labels >= limit:
-                    outcome.complete = False
-                    break
         outcome.events, outcome.labels = verifier.frames, verifier.labels
         outcome.gaps, outcome.newest = verifier.gaps, verifier.seq
 
-    async def _frames(self, endpoint: str, cursor: str | None, *, idle_seconds: float) -> AsyncGenerator[bytes | str]:
+    async def frames(self, endpoint: str, cursor: str | None, *, idle_seconds: float) -> AsyncGenerator[bytes | str]:
         """Until the stream is silent for so long or closed. Raises Unreachable, UnsafeHost."""
         async with self._socket(endpoint, cursor) as socket:
             while True:
@@ -114,7 +115,11 @@ class Verifying:
         url = f"{endpoint}/xrpc/{SUBSCRIBE}"
         self._guard.check(url)
         connector = aiohttp.TCPConnector(resolver=VettedResolver(self._guard), use_dns_cache=False)
-        async with aiohttp.ClientSession(connector=connector, headers=self._headers, trust_env=False) as session:
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_redirect.append(_refuse_redirect)  # aiohttp follows them for a websocket, unasked
+        async with aiohttp.ClientSession(
+            connector=connector, headers=self._headers, trust_env=False, trace_configs=[tracing]
+        ) as session:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     socket = await session.ws_connect(
@@ -130,7 +135,7 @@ class Verifying:
 
     # --- queryLabels ----------------------------------------------------------------------------------------
 
-    async def _compare(self, verifier: Verifier, outcome: Outcome, *, idle_seconds: float) -> None:
+    async def _compare(self, verifier: Verifier, outcome: Outcome, *, limit: int, idle_seconds: float) -> None:
         """All that queryLabels gives, page by page, against the stream as it is when that has been read."""
         asked_at, rows, cursor = verifier.seq, list[Mapping[str, Any]](), ""
         while len(rows) <= outcome.labels + PAGE:
@@ -140,7 +145,7 @@ class Verifying:
             if not page or not following or following == cursor:  # P56: others do not end as we do
                 break
             cursor = following
-        await self._read_all(verifier, outcome, limit=MAX_SEQ, idle_seconds=idle_seconds)
+        await self._read_all(verifier, outcome, limit=limit, idle_seconds=idle_seconds)
         outcome.compared = len(rows)
         outcome.note(*await verifier.compare(rows, asked_at_seq=asked_at))
         foreign, _ = await self._query(outcome.endpoint, {"uriPatterns": "*", "sources": NOBODY})
@@ -195,13 +200,18 @@ class Verifying:
     async def _first(self, endpoint: str, cursor: str | None, idle_seconds: float) -> object:
         """What comes first: a frame as it is read, the name of an error, or None when nothing did or it was refused."""
         try:
-            async with aclosing(self._frames(endpoint, cursor, idle_seconds=idle_seconds)) as frames:
+            async with aclosing(self.frames(endpoint, cursor, idle_seconds=idle_seconds)) as frames:
                 frame = await anext(frames, None)
             return read_frame(frame) if isinstance(frame, bytes) else None
         except ErrorFrame as error:
             return error.name
         except (BadFrame, Unreachable):
             return None
+
+
+async def _refuse_redirect(*_: object) -> None:
+    """Nobody vetted where it points, and the labeler has to answer where its DID document says (P97, P206)."""
+    raise aiohttp.ClientError("redirects")
 
 
 def _number(frame: bytes) -> int | None:

@@ -166,29 +166,31 @@ class Web:
         if request.method not in verbs:
             raise XrpcError("InvalidRequest", f"{method.nsid} takes {verbs[0]}", status=405)
         params = decode_params(method.params, request.query.items())
-        if isinstance(method, Procedure):
-            call = Call(params, request.headers, await self._body(request))
-        else:
+        if isinstance(method, Query):
             self._refuse_body(request)
-            call = Call(params, request.headers)
             if method.bounded:
-                return json_answer(await method.answer(call))
+                return json_answer(await method.answer(Call(params, request.headers)))
         async with asyncio.timeout(ANSWER_SECONDS):
-            return json_answer(await method.answer(call))
+            body = await self._body(request) if isinstance(method, Procedure) else None
+            return json_answer(await method.answer(Call(params, request.headers, body)))
 
     @staticmethod
     def _refuse_body(request: web.Request) -> None:
-        if request.content_length:
+        if request.can_read_body:  # also one of no stated length
             raise XrpcError("InvalidRequest", "this method takes no body")
 
     @staticmethod
     async def _body(request: web.Request) -> Any:
         if request.content_type != "application/json":
             raise XrpcError("InvalidRequest", "send a JSON body with Content-Type: application/json")
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise XrpcError("InvalidRequest", "send the body without a Content-Encoding")
         try:
             return orjson.loads(await request.read())
         except orjson.JSONDecodeError:
             raise XrpcError("InvalidRequest", "the body is not JSON") from None
+        except web.RequestPayloadError:  # its parts are not joined as HTTP has it
+            raise XrpcError("InvalidRequest", "the body cannot be read") from None
 
     # --- small pages ----------------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ class ControlRecords:
         """Whether silence is worth a row: that an artist was asked, or that something is taken back. Strangers lift
         blocks of strangers all day.
         """
-        return wish.kind is not WishKind.BLOCK or await wishes.known(tx, wish.uri)
+        return wish.kind is not WishKind.BLOCK or await wishes.said(tx, wish.uri) is not None
 
     def _read(self, event: RecordEvent) -> Wish | None:
         """What a control record says now; None for one that is none of ours to read."""

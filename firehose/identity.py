@@ -149,7 +149,7 @@ def document_url(did: str, plc_url: str, *, allow_loopback: bool = False) -> str
     if is_plc(did):
         return f"{plc_url}/{did}"
     if not did.startswith("did:web:"):
-        raise UnknownDid(f"{did[:100]}: only did:plc and did:web are in use")
+        raise UnknownDid(f"{did[:100]} is neither a did:plc nor a did:web")
     host = unquote(did.removeprefix("did:web:"))
     name, _, port = host.partition(":")
     if allow_loopback and name == "localhost" and "%3A" in did and port.isascii() and port.isdigit():

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from core.clock import parse_datetime
+
 _KEPT = ("createdAt", "labels")  # not ours to change: its age, and what its owner says of it
 
 
 def merge_declaration(current: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The record to write: ours, with what the present one says about itself."""
-    return {**wanted, **{name: current[name] for name in _KEPT if current and name in current}}
+    """The record to write: ours, with what the present one says about itself, but for a time that is none."""
+    kept = {name: current[name] for name in _KEPT if current and name in current}
+    try:
+        parse_datetime(str(kept.get("createdAt")))
+    except ValueError:
+        kept.pop("createdAt", None)
+    return {**wanted, **kept}
 
 
 def compare_declarations(current: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> list[str]:

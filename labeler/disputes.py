@@ -18,12 +18,15 @@ MAX_STATED = 5  # as many as a track may carry (TAXONOMY section 3.4)
 _LONGEST_NAME = 5  # words: "Brass & Military" has three, "Folk, World, & Country" is written without commas
 _NEAR = 4  # words before a name in which a "not" belongs to it
 _MUCH = 400  # words: further ones are searched for no names
-_CLAUSE = re.compile(r"[.,;:!?()\[\]\n\"]+|\bbut\b")
-_OPT_IN = re.compile(r"(?:please )?opt (?:me |us )?(?:back )?in(?: again)?(?: please)?")
-_OPT_OUT = re.compile(
-    r"\bopt(?:ed|ing)? ?(?:(?:me|us|my \w+|everything) )?out\b(?P<feeds> (?:of|from) (?:\w+ ){0,3}?feeds?\b)?"
+_CLAUSE = re.compile(r"[.,;:!=()\[\]\n\u2013\u2014]+|\s-+\s|\bbut\b")
+_OPT_IN = re.compile(
+    r"(?:please |(?:i|id|we|wed) (?:(?:would )?like|want) to )?opt (?:me |us )?(?:back )?in(?: again)?(?: please)?"
 )
-_NOT = frozenset(
+_OPT_OUT = re.compile(
+    r"\bopt(?:ed|ing)? ?(?:(?:me|us|everything|(?:all )?(?:of )?my \w+) )?out\b"
+    r"(?P<feeds> (?:of|from) (?:(?!and |or )\w+ ){0,3}?feeds?\b(?! and\b| or\b))?"
+)
+_NO = frozenset(
     {
         "not",
         "no",
@@ -42,18 +45,40 @@ _NOT = frozenset(
         "wont",
         "wouldnt",
         "shouldnt",
-        "wrong",
-        "incorrect",
-        "false",
+        "nothing",
+        "hardly",
+        "zero",
+        # Names are the same in many languages: nobody shall be taken to say the opposite of what they say.
+        "nicht",
+        "kein",
+        "keine",
+        "non",
+        "pas",
+        "niet",
+        "geen",
+        "nao",
+        "não",
     }
 )
-_TURNS = frozenset({"it", "its", "this", "thats", "should"})  # a "not" before one of these belongs to something else
-_OVER = frozenset({("instead", "of"), ("rather", "than"), ("other", "than")})
+_WRONG = frozenset({"wrong", "incorrect", "false"})  # of a label; before another genre's name it says nothing
+_AWAY = frozenset(
+    {"remove", "removed", "removing", "delete", "drop", "hide", "retract", "withdraw", "replace", "change", "less"}
+)
+_GONE = frozenset({"removed", "deleted", "off", "away", "go", "gone"})  # behind a name: "the rock label should go"
+_INSTEAD = frozenset({"to", "with", "add", "more", "use"})  # end an "away" before them
+_TURNS = frozenset({"it", "its", "this", "thats", "should", "only", "just"})  # end a "not" before them
+_UNWANTED = re.compile(  # "do not label this track as"
+    r"\b(?:not|dont|never|stop|cant|cannot|shouldnt)(?: want| you| to| please| be| ever){0,4}"
+    r" (?:call|label|tag|mark)(?:[lg]?ing)?(?: it| me| us| (?:this|my)(?: track| song| music)?)?(?: as)?(?: an?)? "
+    r"|\banything but "
+)
+_OVER = frozenset({("instead", "of"), ("rather", "than"), ("other", "than"), ("rid", "of"), ("far", "from")})
 _QUOTES = frozenset(
     {"labelled", "labeled", "tagged", "called", "calls", "marked", "listed", "classified", "says", "said"}
 )
 _AFTER = re.compile(
-    r"(?:(?:it|is|are|was|the|genre|label|tag|simply|just|completely|totally) )*(?:" + "|".join(_NOT) + r")\b"
+    r"(?:(?:it|is|are|was|be|the|genre|label|tag|simply|just|completely|totally|should|must|has|needs|to) )*"
+    r"(" + "|".join(_NO | _WRONG | _GONE) + r")\b"
 )
 # Names of styles that are everyday words: whoever writes of the beat of a song does not say that it is Beat.
 _EVERYDAY = frozenset(
@@ -108,22 +133,31 @@ class Said:
 
 def understand(words: str, taxonomy: Taxonomy, *, live: Collection[str] = ()) -> Said:
     """What the words of a report on a track with these labels mean, as far as that is clear."""
-    clauses = [clause for part in _CLAUSE.split(_plain(words)) if (clause := part.split())]
+    plain = _plain(words)
     fits: dict[str, None] = {}
     does_not: set[str] = set()
-    for clause in _first(clauses, _MUCH):
-        for identifier, start, end in _names(clause, taxonomy):
-            if _is_denied(clause, start, end, quoted=identifier in live):
+    for clause in _first(_clauses(_UNWANTED.sub("not ", plain)), _MUCH):
+        names = [] if clause[-1] == "?" else list(_names(clause, taxonomy))  # a question says nothing
+        next_starts = [*(start for _, start, _ in names[1:]), len(clause) + _NEAR]
+        for (identifier, start, end), next_start in zip(names, next_starts, strict=False):
+            if _is_denied(clause, start, end, next_start, is_live=identifier in live):
                 does_not.add(identifier)
             else:
                 fits[identifier] = None
     above = frozenset(taxonomy.parent_of(identifier) for identifier in fits)
-    return Said(_wish(clauses), tuple(fits), frozenset(does_not - fits.keys()), above - does_not)
+    return Said(
+        _wish(_clauses(_UNWANTED.sub("", plain))), tuple(fits), frozenset(does_not - fits.keys()), above - does_not
+    )
 
 
 def _plain(words: str) -> str:
-    """Lower case, apostrophes gone ("dont"), hyphens kept: they belong to names."""
-    return re.sub("['\u2019`\u00b4]", "", words.casefold())
+    """Lower case, apostrophes gone ("dont"), hyphens kept: they belong to names. A question mark ends its clause."""
+    return re.sub("['\u2019`\u00b4]", "", words.casefold()).replace("?", " ? .").replace("/", " ")
+
+
+def _clauses(plain: str) -> list[list[str]]:
+    """The words of each clause."""
+    return [clause for part in _CLAUSE.split(plain) if (clause := part.split())]
 
 
 def _wish(clauses: Sequence[Sequence[str]]) -> Scope | None:
@@ -135,7 +169,7 @@ def _wish(clauses: Sequence[Sequence[str]]) -> Scope | None:
         Scope.FEEDS if said["feeds"] else Scope.ALL
         for text in texts
         for said in _OPT_OUT.finditer(text)
-        if _NOT.isdisjoint(text[max(0, said.start() - 80) : said.start()].split()[-_NEAR:])
+        if _NO.isdisjoint(text[max(0, said.start() - 80) : said.start()].split()[-_NEAR:])
     }
     return next((scope for scope in (Scope.ALL, Scope.FEEDS) if scope in found), None)
 
@@ -163,14 +197,22 @@ def _names(clause: Sequence[str], taxonomy: Taxonomy) -> Iterator[tuple[str, int
         start += 1
 
 
-def _is_denied(clause: Sequence[str], start: int, end: int, *, quoted: bool) -> bool:
-    """Whether a name is said not to fit; `quoted`: it is a live label, which words such as "tagged" refer to."""
+def _is_denied(clause: Sequence[str], start: int, end: int, next_start: int, *, is_live: bool) -> bool:
+    """Whether a name is said not to fit. Words such as "tagged" before it, or "wrong", refer to labels that are live; a
+    "not" behind it to the next name, if that is near ("jazz not rock").
+    """
     near = list(clause[max(0, start - _NEAR) : start])
-    if tuple(near[-2:]) in _OVER or (quoted and not _QUOTES.isdisjoint(near)):
+    if tuple(near[-2:]) in _OVER or (is_live and not _QUOTES.isdisjoint(near)):
         return True
     for word in reversed(near):
-        if word in _NOT:
+        if word in _NO or (is_live and word in _WRONG):
             return True
         if word in _TURNS:
             break
-    return _AFTER.match(" ".join(clause[end : end + _NEAR])) is not None
+    for word in reversed(near):
+        if word in _AWAY:
+            return True
+        if word in _TURNS or word in _INSTEAD:
+            break
+    after = _AFTER.match(" ".join(clause[end : end + _NEAR]))
+    return after is not None and (after[1] not in _NO or next_start - end > _NEAR)

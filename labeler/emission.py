@@ -16,8 +16,10 @@ from store import Reader, labels
 from store.labels import PendingVerdict, Turn
 
 _HOUR_US = 3_600_000_000
-# Labels within any such span of time; a tenth below what Bluesky takes.
+# Labels within any such span of time; a tenth below what Bluesky takes. Most of that tenth is for what presses: an
+# artist's word must not wait until the day after a long backfill.
 LONG_BUDGETS = ((9_000, _HOUR_US), (90_000, 24 * _HOUR_US))
+_RESERVE = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +29,37 @@ class Round:
     leaving: Sequence[Label]
     settled: Sequence[PendingVerdict]
     turns: dict[str, Turn]  # of those subjects of which the pressing part leaves and something else stays
-    is_complete: bool
+    is_complete: bool  # nothing stays for want of room
 
     @classmethod
     def of(cls, wanted: Sequence[tuple[PendingVerdict, Sequence[Label]]], room: int) -> Round:
-        """As many as there is room for, whatever subject they are of: by turn, then in the given order."""
-        if room >= sum(len(todo) for _, todo in wanted):
+        """As many as there is room for, whatever subject they are of: by turn, then in the given order.
+
+        What is new about an account that is away stays (P151).
+        """
+        if room >= sum(len(todo) for _, todo in wanted) and not any(verdict.away for verdict, _ in wanted):
             return cls(
                 [label for _, todo in wanted for label in todo], [one for one, _ in wanted], {}, is_complete=True
             )
-        queue = [(_turn(verdict, label), verdict, label) for verdict, todo in wanted for label in todo]
-        queue.sort(key=itemgetter(0))
-        left = {verdict.uri: turn for turn, verdict, _ in reversed(queue[room:])}
+        queue = [
+            (verdict.away and not label.neg, _turn(verdict, label), verdict, label)
+            for verdict, todo in wanted
+            for label in todo
+        ]
+        queue.sort(key=itemgetter(0, 1))
+        room = min(room, sum(not stays for stays, *_ in queue))
+        left = {verdict.uri: turn for _, turn, verdict, _ in reversed(queue[room:])}
         return cls(
-            leaving=[label for _, _, label in queue[:room]],
+            leaving=[label for *_, label in queue[:room]],
             settled=[verdict for verdict, _ in wanted if verdict.uri not in left],
             turns={one.uri: left[one.uri] for one, _ in wanted if left.get(one.uri, one.turn) != one.turn},
-            is_complete=not left,
+            is_complete=all(stays for stays, *_ in queue[room:]),
         )
+
+
+def pressing(wanted: Sequence[tuple[PendingVerdict, Sequence[Label]]]) -> int:
+    """How many of these labels go before ordinary ones."""
+    return sum(_turn(verdict, label) is not Turn.OTHER for verdict, todo in wanted for label in todo)
 
 
 def _turn(verdict: PendingVerdict, label: Label) -> Turn:
@@ -72,15 +87,21 @@ class Emission:
         self._fill()
         self._tokens -= count
 
-    async def room(self, reader: Reader, wanted: int) -> int:
-        """How many of `wanted` labels, none of which is in the log yet, may leave now."""
+    async def room(self, reader: Reader, wanted: int, pressing: int) -> int:
+        """How many of `wanted` labels, none of which is in the log yet, may leave now, those that press first."""
         if not self._rate:
             return wanted
         self._fill()
-        room, over = 0, min(wanted, int(self._tokens + 1e-9)) + 1
+        tokens = int(self._tokens + 1e-9)
+        room = await self._most(reader, min(wanted, tokens), share=1.0)
+        return max(room, await self._most(reader, min(pressing, tokens), share=_RESERVE))
+
+    async def _most(self, reader: Reader, count: int, *, share: float) -> int:
+        """So many of `count` labels keep the budgets, times `share`."""
+        room, over = 0, count + 1
         while over - room > 1:
             count = (room + over) // 2
-            if await self._within_budgets(reader, count):
+            if await self._within_budgets(reader, count, share):
                 room = count
             else:
                 over = count
@@ -96,11 +117,11 @@ class Emission:
         self._tokens = min(self._capacity, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
 
-    async def _within_budgets(self, reader: Reader, count: int) -> bool:
+    async def _within_budgets(self, reader: Reader, count: int, share: float) -> bool:
         """Whether `count` more labels keep every budget: the label that many places back must be old enough."""
         newest = await labels.newest_seq(reader)
         for budget, span_us in LONG_BUDGETS:
-            oldest_in_span = newest + count - budget
+            oldest_in_span = newest + count - int(budget * share)
             if oldest_in_span < 1:
                 continue
             if oldest_in_span > newest:  # it would be one of these very labels

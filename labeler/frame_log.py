@@ -16,14 +16,17 @@ from store import Store, labels, served
 PAGE = 500  # events (P75)
 PAGES = 24  # kept: some 4 MB
 BATCH_BYTES = 64 * 1024
-_IDLE_SECONDS = 5.0  # the bell is a hint: look again without it
+_IDLE_SECONDS = 5.0  # so long one wait lasts; all who still wait then begin another
 
 
 @dataclass(slots=True)
 class _Page:
-    """`last`: up to which event it was read. `wire` holds those of ours: their numbers, and where each ends."""
+    """`last`: up to which event it was read, `rung`: how often "label" had rung by then. `wire` holds those of ours:
+    their numbers, and where each ends.
+    """
 
     last: int
+    rung: int
     numbers: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     wire: bytes = b""
@@ -48,7 +51,6 @@ class FrameLog:
         self._renewal = renewal
         self._pages: OrderedDict[int, _Page] = OrderedDict()
         self._reading = asyncio.Lock()
-        self._tail_seen = -1  # rings of "label" when the newest page was read
         self._signatures_seen = 0
         self._waiting: asyncio.Future[None] | None = None
 
@@ -83,7 +85,7 @@ class FrameLog:
                 self._signatures_seen = bell.count("signature")
                 self._pages.clear()
             page = self._pages.get(number)
-            if page is not None and (page.last >= end or page.last > seq or self._tail_seen == bell.count("label")):
+            if page is not None and (page.last >= end or page.last > seq or page.rung == bell.count("label")):
                 self._pages.move_to_end(number)
                 return page
             async with self._reading:  # one reads for all who wait
@@ -102,7 +104,7 @@ class FrameLog:
             rows = await served.log(reader, after_seq=start, limit=end - start)
         if self._store.bell.count("signature") != signed:
             return  # what was read may be of the former key: the caller looks again
-        fresh = _Page(rows[-1].seq if rows else start)
+        fresh = _Page(rows[-1].seq if rows else start, rung)
         if page is not None:
             fresh.numbers, fresh.ends, fresh.wire = page.numbers[:], page.ends[:], page.wire
         messages = [fresh.wire]
@@ -116,7 +118,5 @@ class FrameLog:
         fresh.wire = b"".join(messages)
         self._pages[number] = fresh
         self._pages.move_to_end(number)
-        if fresh.last < end:
-            self._tail_seen = rung
         while len(self._pages) > PAGES:
             self._pages.popitem(last=False)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from core.dagcbor import encode
+from core.dagcbor import SEAL, encode, encode_signed
 from core.frames import BadFrame, split_frame
 from core.label import Label
-from core.xrpc import message_frame
 
 _LABELS_HEADER = encode({"op": 1, "t": "#labels"})
 
@@ -34,19 +33,17 @@ class InfoFrame:
 
 def labels_frame(seq: int, labels: Iterable[Label]) -> bytes:
     """A `#labels` event with signatures as byte strings (P65)."""
-    return message_frame("#labels", {"seq": seq, "labels": [label.fields() for label in labels]})
+    return _labels_frame(seq, [label.fields() for label in labels])
 
 
 def stored_frame(seq: int, text: str, sig: bytes) -> bytes:
     """A `#labels` event of one label that was stored in its JSON form."""
-    fields = orjson.loads(text)
-    fields["sig"] = sig
-    return _LABELS_HEADER + encode({"seq": seq, "labels": [fields]})
+    return _labels_frame(seq, [{**orjson.loads(text), "sig": sig}])
 
 
-def info_frame(name: str, message: str | None = None) -> bytes:
-    """An `#info` notice (P65)."""
-    return message_frame("#info", {"name": name} if message is None else {"name": name, "message": message})
+def _labels_frame(seq: int, labels: Sequence[Mapping[str, Any]]) -> bytes:
+    sealed = [{**label, "sig": SEAL} for label in labels]
+    return _LABELS_HEADER + encode_signed({"seq": seq, "labels": sealed}, [label["sig"] for label in labels])
 
 
 def read_frame(frame: bytes) -> LabelsFrame | InfoFrame | None:

@@ -30,7 +30,7 @@ def load_label_key(
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured(
             f"{section}.key_file",
-            f"cannot read {file} ({type(error).__name__}); name a file with 64 hexadecimal digits",
+            f"cannot read {file} ({type(error).__name__}); earmark labeler key new makes a key",
         ) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         logging.getLogger(__name__).warning("%s can be read by others; run: chmod 600 %s", file, file)
@@ -47,10 +47,14 @@ def make_key(file: Path) -> SigningKey:
         raise Misconfigured(str(file), "is there already, and no key is ever overwritten; name another file") from None
     except OSError as error:
         raise Misconfigured(str(file), f"cannot be made ({error.strerror}); name a file in a folder of yours") from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as opened:
-        opened.write(secret.hex() + "\n")
-        opened.flush()
-        os.fsync(opened.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+            opened.write(secret.hex() + "\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+    except OSError as error:
+        file.unlink(missing_ok=True)  # half a key would be in the way of the next try
+        raise Misconfigured(str(file), f"cannot be written ({error.strerror}); make room") from None
     return key
 
 

@@ -43,7 +43,7 @@ def _faults(record: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(set(record) - _KNOWN):
         yield f"{name} is no field of the record"
     try:
-        parse_datetime(record.get("createdAt") or "")
+        parse_datetime(str(record.get("createdAt")))
     except ValueError:
         yield "createdAt is not a datetime with a time zone"
     yield from _faults_of_lists(record)
@@ -61,9 +61,8 @@ def _faults(record: Mapping[str, Any]) -> Iterator[str]:
     if len(definitions) > MAX_DEFINITIONS:
         yield f"{len(definitions)} definitions, more than {MAX_DEFINITIONS} rows of settings (P28)"
     yield from _twice("labelValueDefinitions", [one.get("identifier") for one in definitions])
-    listed = set(filter(_is_text, values))
     for one in definitions:
-        if one.get("identifier") not in listed:
+        if one.get("identifier") not in values:
             yield f"{one.get('identifier')!r} is defined and not in labelValues (P22)"
         yield from _faults_of_definition(one)
     if (size := len(encode(dict(record)))) > MAX_RECORD_BYTES:

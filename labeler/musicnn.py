@@ -190,8 +190,10 @@ class MusicnnRule:
         parents = self._choose_parents(
             scores, {self._taxonomy.parent_of(identifier) for identifier in stated}, previous, account
         )
-        styles = self._choose_styles(scores, parents, stated, previous, account) if self._publish_styles else ()
-        return (*parents, *styles)
+        if not self._publish_styles:
+            account.note("styles", "none is published: policy.publish_styles is off")
+            return parents
+        return (*parents, *self._choose_styles(scores, parents, stated, previous, account))
 
     def _choose_parents(
         self, scores: Mapping[str, float], stated: Collection[str], previous: Collection[str], account: Account
@@ -199,6 +201,8 @@ class MusicnnRule:
         """The artist's word replaces ours; without it, the bar decides."""
         parents = [(identifier, score) for identifier, score in scores.items() if identifier in self._taxonomy.parents]
         chosen = [identifier for identifier, _ in parents if identifier in stated]
+        for identifier in chosen:
+            account.note("stated", "passes by its artist's word alone", identifier, score=scores[identifier])
         if not chosen:
             top = max((score for _, score in parents), default=0.0)
             for identifier, score in parents:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from core.analysis import NO_RULING, Analysis, Genre, Ruling, Segment, Tag, Verdict, VerdictStatus
+from core.analysis import NO_RULING, SILENCE_DBFS, Analysis, Genre, Ruling, Segment, Tag, Verdict, VerdictStatus
 from core.taxonomy import Publish, Taxonomy
 from labeler.effnet import EffnetRule
 from labeler.explain import Account, Explanation
@@ -17,7 +17,6 @@ MAX_LABELS = 5  # TAXONOMY section 3.4
 GENRES_SHOWN = 10  # what the API and the CLI show of the scores, whether or not they become labels
 SEGMENT_GENRES = 3
 SEGMENT_FLOOR = 0.10  # beta, 0..1: what is weaker says nothing about a stretch
-SILENCE_RMS_DBFS = -60.0  # POLICY-MUSICNN step 1: true of every pack, none was trained on nothing
 NO_THRESHOLDS = Thresholds()
 ADULT_SELF_LABELS = frozenset({"porn", "sexual", "nudity", "graphic-media"})
 
@@ -93,8 +92,8 @@ class Policy:
         if adult:
             account.note("self_label", f"its artist labels it {', '.join(adult)}: refused")
             return Verdict(VerdictStatus.REFUSED, reason="self_label", genres=shown)
-        if analysis.rms_dbfs < SILENCE_RMS_DBFS:
-            account.note("silence", "nothing is heard", rms_dbfs=analysis.rms_dbfs, needed=SILENCE_RMS_DBFS)
+        if analysis.rms_dbfs < SILENCE_DBFS:  # true of every pack: none was trained on nothing
+            account.note("silence", "nothing is heard", rms_dbfs=analysis.rms_dbfs, needed=SILENCE_DBFS)
             return Verdict(VerdictStatus.UNDECIDED, reason="silence", genres=shown)
         scores = {genre.identifier: genre.score for genre in genres}
         said = Said(self._taxonomy, ruling)

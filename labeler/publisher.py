@@ -11,7 +11,7 @@ from core.clock import Clock, backoff_seconds, format_datetime
 from core.errors import Transient
 from core.keys import SigningKey
 from core.types import Did
-from labeler.emission import Emission, Round
+from labeler.emission import Emission, Round, pressing
 from labeler.reconcile import reconcile
 from labeler.signing import BadLabel, sign_all
 from store import Store, Tx, labels
@@ -76,6 +76,8 @@ class Publisher:
     async def hand(self, verdicts: Mapping[str, Verdict]) -> None:
         """Store verdicts on subjects for which nothing was heard, and publish them; returns after the commit.
 
+        For whoever has nothing but verdicts to store. What has a reason to store with them (an analysis, a ruling, a
+        post that follows its track) puts both into the outbox in one transaction instead (store.labels.put_verdict).
         All who call at once share one transaction. While a limit holds or others are before them the verdicts are
         stored and stay pending: their labels leave in their turn, by `run`. Of one subject the last caller's verdict
         counts. Raises BadLabel for what nobody may sign, StoreBusy; then nothing of these verdicts is stored. When the
@@ -134,7 +136,7 @@ class Publisher:
             return None
         now = format_datetime(self._clock.now_us())
         wanted = [(one, reconcile(self._src, one.uri, one.labels, one.current, now=now)) for one in waiting]
-        room = await self._emission.room(tx, sum(len(each) for _, each in wanted))
+        room = await self._emission.room(tx, sum(len(each) for _, each in wanted), pressing(wanted))
         this = Round.of(wanted, room)
         await labels.settle(tx, this.settled)
         await labels.defer(tx, this.turns)

@@ -60,8 +60,12 @@ class Renewal:
         return await self._renew(due)
 
     async def renew(self, numbers: Sequence[int]) -> bool:
-        """Sign these rows anew, as far as that is due; whether any changed."""
-        return self.under_way and await self._renew(numbers)
+        """Sign these rows anew, as far as that is due; whether any changed. Waits for a writer only if one is."""
+        if not self.under_way:
+            return False
+        async with self._store.read() as reader:
+            rows = await served.numbered(reader, numbers)
+        return await self._renew([row.seq for row in rows if row.key_id != self._key_id])
 
     async def _renew(self, numbers: Sequence[int]) -> bool:
         changed = False

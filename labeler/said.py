@@ -36,7 +36,7 @@ class Said:
         guesses did not ask for the next ones.
         """
         for label in self.stated:
-            account.note("ruling", "its artist states it: published whatever is heard", label)
+            account.note("ruling", "stated in a report that stands: published whatever is heard", label)
         of_family = [
             label for label in chosen if not self._families or self._taxonomy.parent_of(label) in self._families
         ]

@@ -3,8 +3,9 @@
 The file is what `earmark eval --fit` writes:
 `{"version": 1, "pack": "effnet", "thresholds": {"electronic": 0.12, "electronic-house": 0.31, "jazz-bop": null}}`.
 A number is the label's own floor; the ratios to the best score stay. `null`: too little is known of the label, so a
-style speaks for its parent only, and a parent is not published unless its artist states it. Labels that are not named
-keep the built-in floor. Scores of two packs cannot be compared, so a file is for one of them.
+style speaks for its parent only, and a parent is not published without a style of its own (musicnn: at all), unless its
+artist states it. Labels that are not named keep the built-in floor. Scores of two packs cannot be compared, so a file
+is for one of them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.clock import Clock, parse_datetime
-from core.dagcbor import decode_multi, encode
+from core.dagcbor import SEAL, decode_multi, encode, encode_signed
 from core.errors import Permanent, Transient
 from core.frames import BadFrame
 from core.keys import PublicKey
@@ -177,11 +177,28 @@ def _of_encoding(frame: bytes) -> list[Fault]:
         faults.append(Fault("P64", f"a header other than the two of this stream: {str(header)[:80]}"))
     elif set(body) not in _BODIES[header["t"]]:
         faults.append(Fault("P65", f"{header['t']} has the fields {sorted(map(str, body))}"[:200]))
-    if encode(header) + encode(body) != frame:
+    if not _is_canonical(frame, header, body):
         faults.append(Fault("P6", "not the one encoding that DAG-CBOR has for this"))
     if len(frame) > MAX_FRAME_BYTES:
         faults.append(Fault("P78", f"a frame of {len(frame)} bytes", Weight.ODD))
     return faults
+
+
+def _is_canonical(frame: bytes, header: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """Whether encoding it again gives the same; a link in place of a signature becomes a byte string by that."""
+    again, sigs = dict(body), []
+    if header["t"] == "#labels":
+        again["labels"] = []
+        for label in body["labels"]:
+            if isinstance(sig := label.get("sig"), bytes) and len(sig) == len(SEAL):
+                sigs.append(sig)
+                again["labels"].append({**label, "sig": SEAL})
+            else:
+                again["labels"].append(label)
+    try:
+        return encode(header) + encode_signed(again, sigs) == frame
+    except ValueError:  # the mark itself is in it, at another place
+        return False
 
 
 def _at(fault: Fault, seq: int | None, label: Mapping[str, Any]) -> Fault:

@@ -62,7 +62,6 @@ class DisputeNote:
     words: str | None
     labels: tuple[str, ...]
     decided_us: int | None
-    decision: str | None
 
 
 async def heard_for(r: Reader, audio_key: str, *, limit: int) -> list[Heard]:
@@ -114,7 +113,7 @@ async def met(r: Reader, did: str) -> tuple[int | None, int] | None:
 
 
 def _dispute_note(row: Row) -> DisputeNote:
-    number, created_us, state, reporter, by_artist, uri, subject, reason_type, words, labels, decided_us, decision = row
+    number, created_us, state, reporter, by_artist, uri, subject, reason_type, words, labels, decided_us = row
     return DisputeNote(
         dispute_id=number,
         created_us=created_us,
@@ -127,5 +126,4 @@ def _dispute_note(row: Row) -> DisputeNote:
         words=words,
         labels=tuple(orjson.loads(labels)),
         decided_us=decided_us,
-        decision=decision,
     )

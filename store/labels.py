@@ -53,6 +53,7 @@ class PendingVerdict:
     turn: Turn
     labels: tuple[str, ...]  # what ought to be live
     current: tuple[Label, ...]  # the newest row of each key of the subject, retractions included, without signatures
+    away: bool = False  # its account is not active: nothing new is said of it now (P151)
 
 
 async def put_verdict(
@@ -69,7 +70,7 @@ async def put_verdict(
             await tx.run("labels.note_basis", uri=uri, audio_key=audio_key, generation=generation)
         return
     await tx.run("labels.put_verdict", **_verdict_columns(uri, verdict, now_us, audio_key, generation))
-    for post in await mirrors.posts_of(tx, uri, anyway=not verdict.labels):
+    for post in await mirrors.posts_of(tx, uri):
         await put_verdict(tx, post, mirrors.reflect(verdict.labels), now_us=now_us)
     tx.ring("verdict")
     if stored is not None and stored.verdict.rankable and not verdict.rankable:
@@ -211,13 +212,13 @@ def _verdict_columns(
 
 
 def _pending_verdict(rows: list[Row]) -> PendingVerdict:
-    uri, version, turn, wanted = rows[0][:4]
+    uri, version, turn, wanted, away = rows[0][:5]
     current = tuple(
         Label(src=src, uri=uri, val=val, cts=cts, cid=cid or None, neg=bool(neg), exp=exp)
         for *_, src, cid, val, neg, cts, exp in rows
         if src is not None
     )
-    return PendingVerdict(uri, version, Turn(turn), tuple(orjson.loads(wanted)), current)
+    return PendingVerdict(uri, version, Turn(turn), tuple(orjson.loads(wanted)), current, bool(away))
 
 
 def _stored_verdict(row: Row) -> StoredVerdict:

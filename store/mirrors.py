@@ -67,6 +67,6 @@ async def track_of(r: Reader, post_uri: str) -> str | None:
     return uri
 
 
-async def posts_of(r: Reader, track_uri: str, *, anyway: bool = True) -> list[str]:
-    """The posts that carry the labels of a track; unless `anyway` none while its artist's account is away (P151)."""
-    return [uri for (uri,) in await r.rows("mirrors.posts_of", track_uri=track_uri, anyway=int(anyway))]
+async def posts_of(r: Reader, track_uri: str) -> list[str]:
+    """The posts that carry the labels of a track."""
+    return [uri for (uri,) in await r.rows("mirrors.posts_of", track_uri=track_uri)]

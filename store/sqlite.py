@@ -16,9 +16,6 @@ from core.errors import Corrupt, Misconfigured, StoreBusy
 from store.engine import Parameters, Row
 
 _BUSY_TIMEOUT_MS = 5000
-# Reading a page from the system's cache takes longer than finding a label in it. What is mapped counts as resident, and
-# is the system's to take back. A million labels fit.
-_PEEK_MAPPED_BYTES = 1024**3
 
 
 class _TypedErrors:
@@ -105,7 +102,6 @@ class SqliteEngine:
         self._typed_errors = _TypedErrors(path)
         self._peeking = sqlite3.connect(path, isolation_level=None)
         self._peeking.execute("PRAGMA query_only = ON")
-        self._peeking.execute(f"PRAGMA mmap_size = {_PEEK_MAPPED_BYTES}")
         # Between our own transactions nobody else writes, so peeks share one snapshot: opening one costs more than most
         # statements. Not while one of ours runs: a snapshot that is always open would keep the log from starting anew.
         self._quiet = alone

@@ -72,9 +72,10 @@ async def put(tx: Tx, wish: Wish, *, now_us: int) -> bool:
     return stored is not None
 
 
-async def known(r: Reader, uri: str) -> bool:
-    """Whether this control record was ever seen, or looked for."""
-    return await r.value("wishes.known", uri=uri) is not None
+async def said(r: Reader, uri: str) -> Scope | None:
+    """What this control record, or this account's reports, said last; None if it was never seen nor looked for."""
+    scope = await r.value("wishes.said", uri=uri)
+    return None if scope is None else Scope(scope)
 
 
 async def of(r: Reader, did: str) -> Standing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from core.config import Settings
 from core.errors import Misconfigured
 from core.taxonomy import Taxonomy
 from earmark.commands.disputes_told import print_dispute, print_disputes, step_line, tell_action, tell_dispute
+from earmark.commands.labels_change import operator
 from earmark.control import Refused, call
 from earmark.disputing import ROUTE, Decision, Disputing, NothingToDecide
 from earmark.judging import judge_by, load_policy
@@ -26,6 +26,7 @@ from store.actions import Action
 from store.disputes import Dispute, DisputeState
 
 _Found = TypeVar("_Found")
+_NUMBER = click.IntRange(1, 2**62)  # what a database can hold
 _STATES = [*(state.value for state in DisputeState), "all"]
 
 
@@ -42,7 +43,7 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--state", type=click.Choice(_STATES), default="open", show_default=True, help="Only those.")
-@click.option("--before", type=click.IntRange(min=1), help="Only numbers below this one: the next page.")
+@click.option("--before", type=_NUMBER, help="Only numbers below this one: the next page.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_obj
@@ -62,8 +63,8 @@ def list_(config_path: Path | None, state: str, before: int | None, limit: int, 
     sys.exit(1 if any(dispute.state is DisputeState.OPEN for dispute in found) else 0)
 
 
-@command.command("show")
-@click.argument("number", type=click.IntRange(min=1))
+@command.command("show", short_help="Everything about one dispute.")
+@click.argument("number", type=_NUMBER)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_obj
 def show(config_path: Path | None, number: int, as_json: bool) -> None:
@@ -94,29 +95,29 @@ def show(config_path: Path | None, number: int, as_json: bool) -> None:
     sys.exit(1 if told["state"] == DisputeState.OPEN.value else 0)
 
 
-@command.command("accept")
-@click.argument("number", type=click.IntRange(min=1))
+@command.command("accept", short_help="Let the word of a dispute stand.")
+@click.argument("number", type=_NUMBER)
 @click.option("--reason", required=True, help="Why, for the log. Only operators see it.")
 @click.option("--json", "as_json", is_flag=True, help="The outcome as one JSON document on stdout.")
 @click.pass_obj
 def accept(config_path: Path | None, number: int, reason: str, as_json: bool) -> None:
     """Let the word of dispute NUMBER stand: its labels stay away, the genres that it names are published."""
-    _decide(config_path, Decision(dispute_id=number, accept=True, by=_operator(), reason=reason), as_json)
+    _decide(config_path, Decision(dispute_id=number, accept=True, by=operator(), reason=reason), as_json)
 
 
-@command.command("reject")
-@click.argument("number", type=click.IntRange(min=1))
+@command.command("reject", short_help="Let a dispute change nothing (any more).")
+@click.argument("number", type=_NUMBER)
 @click.option("--reason", required=True, help="Why, for the log. Only operators see it.")
 @click.option("--json", "as_json", is_flag=True, help="The outcome as one JSON document on stdout.")
 @click.pass_obj
 def reject(config_path: Path | None, number: int, reason: str, as_json: bool) -> None:
     """Let dispute NUMBER change nothing (any more): labels come back as far as the policy would publish them."""
-    _decide(config_path, Decision(dispute_id=number, accept=False, by=_operator(), reason=reason), as_json)
+    _decide(config_path, Decision(dispute_id=number, accept=False, by=operator(), reason=reason), as_json)
 
 
 @command.command("log")
 @click.option("--uri", help="Only what was done about this record.")
-@click.option("--before", type=click.IntRange(min=1), help="Only numbers below this one: the next page.")
+@click.option("--before", type=_NUMBER, help="Only numbers below this one: the next page.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_obj
@@ -180,11 +181,3 @@ async def _read(settings: Settings, read: Callable[[Reader], Awaitable[_Found]])
             return await read(reader)
     finally:
         await store.close()
-
-
-def _operator() -> str:
-    """Who decides, for the log. Raises Misconfigured when this user has no name."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        raise Misconfigured("LOGNAME", "this user has no name; set it, for the log of who did what") from None

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from core.clock import format_datetime
 from store.actions import Action
@@ -54,57 +51,45 @@ def tell_action(action: Action) -> dict[str, Any]:
 
 
 def print_disputes(found: Sequence[Dispute]) -> None:
-    """A line each."""
+    """Three lines each, never folded: addresses are copied from here."""
+    for dispute in found:
+        by = "its artist" if dispute.by_artist else "a listener"
+        words = "(erased)" if dispute.words is None else _line(dispute.words[:_WORDS_SHOWN]) or "(none)"
+        click.echo(f"{dispute.dispute_id} {format_datetime(dispute.created_us)} {dispute.state.value} {dispute.uri}")
+        click.echo(f"    labels then: {_list(list(dispute.labels))}\n    {by}: {words}")
     if not found:
         click.echo("none")
-        return
-    table = Table(box=None)
-    for name in ("number", "when", "state", "by", "record", "labels then", "words"):
-        table.add_column(name, overflow="fold")
-    for dispute in found:
-        table.add_row(
-            str(dispute.dispute_id),
-            format_datetime(dispute.created_us)[:16],
-            dispute.state.value,
-            "its artist" if dispute.by_artist else "a listener",
-            dispute.uri,
-            ", ".join(dispute.labels) or "none",
-            escape(_line(dispute.words or "")[:_WORDS_SHOWN]),
-        )
-    Console().print(table)
 
 
 def print_dispute(told: dict[str, Any]) -> None:
     """All of what `show` found."""
     ruling = told["ruling"]
-    table = Table(show_header=False, box=None)
-    table.add_column()
-    table.add_column(overflow="fold")  # addresses are copied from here
     for name, value in (
         ("dispute", f"{told['number']}, {told['state']}, {told['at']}"),
         ("track", told["title"] or "(not known, or gone)"),
         ("record", told["uri"]),
         ("reported on", told["subject"]),
         ("by", ("its artist " if told["by_artist"] else "a listener ") + (told["reporter"] or "(erased)")),
-        ("words", "(erased)" if told["words"] is None else _line(told["words"]) or "(none)"),
+        ("words", "(erased)" if told["words"] is None else told["words"] or "(none)"),
         ("understood", f"not: {_list(told['denied'])}; but: {_list(told['stated'])}"),
         ("labels then", _list(told["labels_then"])),
         ("labels now", _list(told["labels_now"])),
         ("ruling now", f"not: {_list(ruling['denied'])}; but: {_list(ruling['stated'])}"),
         ("decided", f"{told['decided']} by {told['decided_by']}: {told['decision']}" if told["decided"] else "not yet"),
         ("others", _list([str(number) for number in told["others"]])),
-        ("log", "\n".join(step_line(step) for step in told["log"]) or "none"),
     ):
-        table.add_row(f"[bold]{name}[/bold]", escape(str(value)))
-    Console().print(table)
+        click.echo(f"{name:<12} {_line(value)}")
+    for step in told["log"]:
+        click.echo(f"{'log':<12} {step_line(step)}")
 
 
 def step_line(step: dict[str, Any]) -> str:
     """One step of the log on one line."""
     who = f"{step['by']} {step['who']}" if step["who"] else step["by"]
     detail = ", ".join(f"{name} {_list(value)}" for name, value in step["detail"].items())
-    about = step["uri"] or step["did"] or ""
-    return _line(f"{step['number']} {step['at']} {step['verb']} {about} by {who}: {step['reason'] or ''} ({detail})")
+    about = step["uri"] or step["did"] or "all records"
+    why = (f": {step['reason']}" if step["reason"] else "") + (f" ({detail})" if detail else "")
+    return _line(f"{step['number']} {step['at']} {step['verb']} {about} by {who}{why}")
 
 
 def _list(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -57,6 +58,8 @@ def command(config_path: Path | None, folder: Path, fitting: bool, out: Path, as
     were fitted to, so expect worse; a folder of a few hundred tracks is a start.
     Exit code 1 if files could not be analysed, 2 if no genre is known.
     """
+    if fitting and not os.access(out.absolute().parent, os.W_OK):  # hearing may take hours
+        raise click.BadParameter(f"{out} cannot be written there", param_hint="--out")
     settings, taxonomy = Settings.load(config_path), Taxonomy.load()
     policy = load_policy(settings, taxonomy)
     set_up(level="warning")
@@ -92,6 +95,7 @@ async def _hear(settings: Settings, found: KnownFolder) -> tuple[list[Known], Co
             some = files[first : first + _AT_ONCE]
             for file, outcome in zip(some, await listen(crew, [str(file) for file in some]), strict=True):
                 if isinstance(outcome, AppError):
+                    click.echo(f"not heard: {file}: {outcome}", err=True)
                     failures[getattr(outcome, "reason", "refused")] += 1
                 else:
                     known.append(Known(_without_vectors(outcome), found.genres[file]))
@@ -123,8 +127,6 @@ def _print(told: dict[str, Any]) -> None:
         click.echo(f"{told['unplaced']} audio files without a known genre, left out", err=True)
     if told["unknown_names"]:
         click.echo(f"no genres here: {', '.join(told['unknown_names'][:20])}", err=True)
-    for reason, count in told["failures"].items():
-        click.echo(f"not heard: {count} ({reason.replace('_', ' ')})", err=True)
     if "tracks" not in told:
         return
     console.print(_table(told))

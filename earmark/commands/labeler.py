@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from core.keys import PublicKey
 from earmark.asking import Asking
 from earmark.checkup import Checkup, Looked
 from earmark.commands.labeler_key import keys
-from earmark.enrolling import Declaration, Enroller, certificate_key, has_directory, open_enroller
+from earmark.enrolling import Declaration, Enroller, has_directory, open_enroller
+from earmark.keyring import load_keys
 from feedgen.did_document import build_did_document
-from labeler.enroll import check_enrolment
-from labeler.label_key import load_label_key
+from labeler.enroll import check_certificates, check_enrolment
 from labeler.plc import Plan
 
 
@@ -40,7 +41,7 @@ def command() -> None:
 command.add_command(keys)
 
 
-@command.command("setup")
+@command.command("setup", short_help="Write the DID document, then the declaration.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and end; needs no password.")
 @click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 @click.option("--token", help="The code from the mail, if it was asked for before.")
@@ -90,7 +91,9 @@ class _Setup:
             declaration = await enroller.declaration(pds) if pds else None
             changes = [str(change) for change in plan.changes] if plan else []
             lines = list(declaration.changes) if declaration else []
-            self._show(enroller, changes, lines)
+            self._show(
+                enroller, {"DID document": changes if plan else None, "declaration": lines if declaration else None}
+            )
             if (changes or lines) and not self._dry_run:
                 assert pds is not None
                 await self._change(enroller, pds, plan, declaration)
@@ -102,20 +105,21 @@ class _Setup:
             "left": self._left,
         }
 
-    def _show(self, enroller: Enroller, changes: list[str], lines: list[str]) -> None:
-        for title, differences in (("DID document", changes), ("declaration", lines)):
-            click.echo(
-                f"{title} of {enroller.did}: {'these changes' if differences else 'nothing to change'}", err=True
-            )
+    def _show(self, enroller: Enroller, compared: Mapping[str, list[str] | None]) -> None:
+        """None: that is not ours to change."""
+        for title, differences in compared.items():
+            if differences is None:
+                continue
+            _tell(f"{title} of {enroller.did}: {'these changes' if differences else 'nothing to change'}")
             for line in differences[:40]:
-                click.echo(f"  {line}", err=True)
+                _tell(f"  {line}")
             if len(differences) > 40:
-                click.echo(f"  and {len(differences) - 40} more", err=True)
+                _tell(f"  and {len(differences) - 40} more")
 
     async def _change(self, enroller: Enroller, pds: str, plan: Plan | None, declaration: Declaration | None) -> None:
         identity = plan is not None and bool(plan.changes)
         record = declaration is not None and bool(declaration.changes)
-        why = await enroller.why_unreachable() if record else None
+        why = await enroller.why_not_ready() if record else None
         if why is not None:
             self._leave(f"the declaration waits for the service to be reachable ({why}): start it, then run this again")
         if not identity and (not record or why is not None):
@@ -131,19 +135,20 @@ class _Setup:
 
     async def _look_at_web(self, enroller: Enroller, key: PublicKey) -> str | None:
         """The PDS of a did:web if it has one; says what its document lacks."""
-        settings = enroller.settings
-        document = build_did_document(
-            enroller.did, enroller.url, label_key=key, certificate_key=certificate_key(settings)
-        )
-        if document is not None:
+        certificates = enroller.certificate_key
+        if enroller.settings.serves_itself:
+            document = build_did_document(enroller.did, enroller.url, label_key=key, certificate_key=certificates)
             _tell("earmark serve serves this as /.well-known/did.json:")
             _tell(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
             return None
         identity = await enroller.identity()
         findings = check_enrolment(identity, key=key, service_url=enroller.url)
+        if certificates is not None:
+            findings += check_certificates(identity, key=certificates)
         for finding in findings:
-            self._leave(f"{finding.what}; {finding.remedy}")
+            self._leave(finding.what)
         if findings:
+            _tell("the document has to say:")
             wanted = enroller.wanted(key)
             for name, text in wanted.keys().items():
                 _tell(f"verificationMethod #{name}: type Multikey, publicKeyMultibase {text.removeprefix('did:key:')}")
@@ -156,7 +161,7 @@ class _Setup:
         _tell(f"left to do: {what}")
 
 
-@command.command("check")
+@command.command("check", short_help="See from outside what others see of it.")
 @click.option("--json", "as_json", is_flag=True, help="Everything that was looked at as one JSON document.")
 @click.pass_obj
 def check(config_path: Path | None, as_json: bool) -> None:
@@ -191,8 +196,7 @@ def _shown(looked: Looked) -> dict[str, Any]:
 
 def _label_key(settings: Settings) -> PublicKey:
     """Raises Misconfigured."""
-    secret = settings.labeler.key.get_secret_value() if settings.labeler.key else None
-    key = load_label_key(file=settings.labeler.key_file, value=secret)
+    key = load_keys(settings).label
     if key is None:
         raise Misconfigured(
             "labeler.key_file", "set it and labeler.did first; `earmark labeler key new FILE` makes a key"

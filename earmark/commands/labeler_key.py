@@ -23,7 +23,7 @@ def keys() -> None:
     """Keys that sign: labels have one, certificates another."""
 
 
-@keys.command("new")
+@keys.command("new", short_help="Make a key in a new file.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--certificate", is_flag=True, help="For signed certificates of analyses instead of labels.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -40,15 +40,16 @@ def new(file: Path, certificate: bool, as_json: bool) -> None:
         click.echo(orjson.dumps({"file": str(file), "multikey": public.multikey, "method": name, "setting": setting}))
         return
     click.echo(f"#{name}: {public.multikey}")
-    click.echo(f'set {setting} = "{file}" and run: earmark labeler setup', err=True)
+    click.echo(f'set {setting} = "{file.absolute()}" and run: earmark labeler setup', err=True)
 
 
-@keys.command("rotate")
+@keys.command("rotate", short_help="Give the labeler a new key.")
 @click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 @click.option("--token", help="The code from the mail, if it was asked for before.")
 @click.option("--password-file", type=click.Path(path_type=Path, dir_okay=False), help="File with the main password.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_obj
-def rotate(config_path: Path | None, yes: bool, token: str | None, password_file: Path | None) -> None:
+def rotate(config_path: Path | None, yes: bool, token: str | None, password_file: Path | None, as_json: bool) -> None:
     """Give the labeler a new key: made, written into the DID document, put into labeler.key_file.
 
     \b
@@ -59,8 +60,8 @@ def rotate(config_path: Path | None, yes: bool, token: str | None, password_file
     """
     settings = Settings.load(config_path)
     file = settings.labeler.key_file
-    if file is None:
-        raise Misconfigured("labeler.key_file", "only a key in a file can be rotated; name the file")
+    if file is None or settings.labeler.key is not None:
+        raise Misconfigured("labeler.key_file", "only a key in a file can be rotated; name the file, unset labeler.key")
     if Store.is_in_use(settings.database):
         click.echo("the service signs with this key; stop it, run this, start it again", err=True)
         sys.exit(3)
@@ -73,14 +74,17 @@ def rotate(config_path: Path | None, yes: bool, token: str | None, password_file
         click.echo(f"left to do: let the document name {made.public.multikey}, then run this again", err=True)
         sys.exit(1)
     kept = switch_key(file, successor)
-    click.echo(f"{file} is now {made.public.multikey}; the old key is {kept}")
+    if as_json:
+        click.echo(orjson.dumps({"file": str(file), "multikey": made.public.multikey, "old": str(kept)}))
+    else:
+        click.echo(f"{file} is now {made.public.multikey}; the old key is {kept}")
     click.echo("start earmark serve; delete the old key once earmark labeler check finds nothing", err=True)
 
 
 async def _publish(settings: Settings, successor: PublicKey, asking: Asking) -> bool:
     """Whether the DID document names the new key, or will when we serve it."""
     async with open_enroller(settings) as enroller:
-        if enroller.serves_itself:
+        if settings.serves_itself:
             return True
         if not has_directory(enroller.did):
             return (await enroller.identity()).label_key == successor

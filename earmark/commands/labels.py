@@ -47,7 +47,7 @@ command.add_command(rejudge)
 command.add_command(verify)
 
 
-@command.command("explain")
+@command.command("explain", short_help="Why a record or a file gets the labels that it gets.")
 @click.argument("what", metavar="URI|FILE")
 @click.option("--tag", "tags", multiple=True, help="For a file: a genre that its artist names. May be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -73,7 +73,7 @@ def explain(config_path: Path | None, what: str, tags: tuple[str, ...], as_json:
     sys.exit(0 if told["explanation"] else 1)
 
 
-@command.command("query")
+@command.command("query", short_help="List our labels that are live.")
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=1_000, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout, the labels as they are served.")
@@ -148,7 +148,7 @@ def _explain_record(settings: Settings, policy: Policy, what: str, tags: tuple[s
     found = asyncio.run(_read(settings, read))
     told: dict[str, Any] = {"subject": uri, "trouble": None, "explanation": None}
     if found is None:
-        return told | {"trouble": "it was never seen here"}
+        return told | {"trouble": "no such track was ever seen here (labels on posts follow those of their tracks)"}
     verdict, ruling = found.verdict, found.ruling
     return told | {
         "trouble": None
@@ -165,6 +165,7 @@ def _explain_record(settings: Settings, policy: Policy, what: str, tags: tuple[s
         "in_force": verdict
         and {"status": verdict.status.value, "reason": verdict.reason, "labels": list(verdict.labels)},
         "live": list(found.live),
+        "judgeable": found.judgeable,
         "explanation": found.explanation and _tell(found.explanation),
     }
 
@@ -221,7 +222,8 @@ def _print(told: dict[str, Any]) -> None:
     click.echo(f"result: {result}" + (f" ({explained['reason']})" if explained["reason"] else ""))
     in_force = told.get("in_force")
     if in_force and set(in_force["labels"]) != set(explained["labels"]):
-        click.echo(f"in force: {', '.join(in_force['labels']) or 'none'}; to change that: earmark labels rejudge")
+        change = "to change that: earmark labels rejudge" if told["judgeable"] else "its state decides, not the policy"
+        click.echo(f"in force: {', '.join(in_force['labels']) or 'none'}; {change}")
 
 
 async def _read(settings: Settings, read: Callable[[Reader], Awaitable[_Found]]) -> _Found:

@@ -30,7 +30,7 @@ _SHOWN = 40  # changes told one by one to a person
 _MAX_KEPT = 10_000  # of the changes in the JSON document
 
 
-@click.command("negate")
+@click.command("negate", short_help="Take our labels back, and keep them back.")
 @click.argument("uri", required=False)
 @click.option("--all", "every", is_flag=True, help="On all records: the kill switch.")
 @click.option("--since", help="With --all: only labels made since (2026-01-31 or a full time with zone).")
@@ -79,7 +79,7 @@ def negate(
         click.echo(f"{told['labels']} labels on {told['tracks']} tracks are taken back: {what}")
 
 
-@click.command("resume")
+@click.command("resume", short_help="End what negate began.")
 @click.argument("uri", required=False)
 @click.option("--all", "every", is_flag=True, help="Lift everything that is kept back, on whichever record.")
 @click.option("--val", help="Only this value.")
@@ -103,7 +103,7 @@ def resume(config_path: Path | None, uri: str | None, every: bool, val: str | No
     sys.exit(0 if told["lifted"] else 1)
 
 
-@click.command("rejudge")
+@click.command("rejudge", short_help="Judge all tracks again; shows the difference first.")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many changed tracks.")
 @click.option("--reason", help="Why, for the log of who did what. Only operators see it.")
@@ -134,7 +134,7 @@ def rejudge(
         told = _ask(settings, REJUDGE, wish, shown.show)
         applied = True
         if not as_json:
-            click.echo(f"{told['changed']} tracks have other labels now; they leave with the label stream")
+            click.echo(f"{told['changed']} verdicts are changed; labels leave with the stream")
     if as_json:
         click.echo(orjson.dumps({**told, "changes": shown.kept, "applied": applied}))
     sys.exit(1 if dry_run and told["changed"] else 0)

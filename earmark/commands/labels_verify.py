@@ -25,7 +25,7 @@ from firehose.safehttp import GuardedHttp
 from labeler.scrutiny import Outcome
 
 
-@click.command("verify")
+@click.command("verify", short_help="Read a label stream as the strictest reader would.")
 @click.argument("who", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=100_000, show_default=True, help="Labels to read.")
 @click.option(

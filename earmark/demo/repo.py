@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from core.clock import TidClock
-from core.dagcbor import cid_bytes, cid_text, encode
+from core.dagcbor import SEAL, cid_bytes, cid_text, encode, encode_signed
 from core.keys import SigningKey
 from core.types import AtUri, Cid, Did, Nsid, Tid, parse_nsid, parse_rkey
 from earmark.demo.car import write_car
@@ -141,7 +141,7 @@ class Repo:
     def _sign(self, tree: Tree, *, since: Tid | None, prev_data: bytes | None, ops: tuple[Op, ...]) -> Commit:
         rev = self._tids.next()
         unsigned = {"did": self.did, "version": 3, "data": tree.root.cid, "rev": rev, "prev": None}
-        block = encode({**unsigned, "sig": self._key.sign(encode(unsigned))})
+        block = encode_signed({**unsigned, "sig": SEAL}, [self._key.sign(encode(unsigned))])
         # An empty commit still carries its root node.
         blocks = {tree.root.cid: tree.root.block, **tree.covering_proof(op.path for op in ops)}
         blocks |= {op.record.cid: op.record.block for op in ops if op.record is not None}

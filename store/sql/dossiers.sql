@@ -26,10 +26,14 @@ WHERE post_did = :did AND post_uri > :after
 GROUP BY post_uri ORDER BY post_uri LIMIT :limit;
 
 -- name: disputes_with(did, first, last, after, limit)
--- About the account's records, or sent by it.
-SELECT dispute_id, created_us, state, reporter, by_artist, uri, subject, reason_type, words, labels, decided_us, decision
+-- About the account's records, or sent by it: each half by an index of its own.
+SELECT dispute_id, created_us, state, reporter, by_artist, uri, subject, reason_type, words, labels, decided_us
 FROM dispute
-WHERE ((uri >= :first AND uri < :last) OR reporter = :did) AND dispute_id > :after
+WHERE dispute_id IN (
+    SELECT dispute_id FROM dispute WHERE uri >= :first AND uri < :last AND dispute_id > :after
+    UNION
+    SELECT dispute_id FROM dispute WHERE reporter = :did AND dispute_id > :after
+)
 ORDER BY dispute_id LIMIT :limit;
 
 -- name: wishes_of(did, limit)

@@ -15,8 +15,9 @@ SELECT uri, val, created_us FROM hold ORDER BY created_us, uri, val LIMIT :limit
 -- name: labelled(src, since_us, after_uri, limit)
 -- Tracks with a label that was made since a time and is live, or with one that is asked for and not signed yet. Posts
 -- follow their tracks.
-SELECT v.uri FROM verdict AS v
-WHERE v.uri > :after_uri AND v.labels <> '[]' AND v.uri IN (SELECT t.uri FROM track AS t) AND (
+SELECT v.uri FROM track AS t
+JOIN verdict AS v ON v.uri = t.uri
+WHERE t.uri > :after_uri AND v.labels <> '[]' AND (
     (v.pending = 1 AND v.updated_us >= :since_us)
     OR EXISTS (
         SELECT 1 FROM label AS l
@@ -24,5 +25,5 @@ WHERE v.uri > :after_uri AND v.labels <> '[]' AND v.uri IN (SELECT t.uri FROM tr
             AND l.cts_us >= :since_us
     )
 )
-ORDER BY v.uri
+ORDER BY t.uri
 LIMIT :limit;

@@ -27,13 +27,10 @@ WHERE (verdict.status, verdict.labels, coalesce(verdict.reason, ''), verdict.gen
     <> (excluded.status, excluded.labels, coalesce(excluded.reason, ''), excluded.genres, excluded.notes, excluded.rankable);
 
 -- name: reflected(now_us)
--- The posts that carry the labels of tracks with verdicts of this very moment, and those labels. Nothing new is said while
--- the artist's account is away (P151).
+-- The posts that carry the labels of tracks with verdicts of this very moment, and those labels.
 SELECT m.post_uri, v.labels FROM verdict AS v
 JOIN mirror AS m ON m.track_uri = v.uri
-WHERE v.pending = 1 AND v.turn IN (0, 1, 2, 3) AND v.updated_us = :now_us AND (v.labels = '[]' OR NOT EXISTS (
-    SELECT 1 FROM track AS t JOIN account AS a ON a.did = t.did WHERE t.uri = v.uri AND a.active = 0
-));
+WHERE v.pending = 1 AND v.turn IN (0, 1, 2, 3) AND v.updated_us = :now_us;
 
 -- name: note_basis(uri, audio_key, generation)!
 -- The same verdict on other grounds: nothing for the publisher.
@@ -41,13 +38,22 @@ UPDATE verdict SET audio_key = :audio_key, generation = :generation WHERE uri = 
 
 -- name: pending(limit)
 -- What the publisher has to do, each verdict with the current rows of its subject (at least one row of this answer, with
--- NULLs). Nothing new is said of the tracks of accounts that are away (P151): that waits until they are back.
-SELECT waiting.uri, waiting.version, waiting.turn, waiting.labels, l.src, l.cid, l.val, l.neg, l.cts, l.exp
+-- NULLs). Of the tracks of accounts that are away (P151), and of posts that carry their labels, only what takes something
+-- back: `away` says so, and is not worked out again where nothing is taken back.
+SELECT
+    waiting.uri, waiting.version, waiting.turn, waiting.labels, waiting.away, l.src, l.cid, l.val, l.neg, l.cts, l.exp
 FROM (
-    SELECT uri, version, turn, labels, updated_us FROM verdict
-    WHERE pending = 1 AND (labels = '[]' OR NOT EXISTS (
-        SELECT 1 FROM track JOIN account ON account.did = track.did WHERE track.uri = verdict.uri AND account.active = 0
-    ))
+    SELECT uri, version, turn, labels, updated_us, CASE WHEN turn < 2 THEN away ELSE 0 END AS away
+    FROM (
+        SELECT
+            v.uri, v.version, v.turn, v.labels, v.updated_us,
+            CASE WHEN EXISTS (
+                SELECT 1 FROM track AS t JOIN account AS a ON a.did = t.did
+                WHERE t.uri IN (v.uri, (SELECT m.track_uri FROM mirror AS m WHERE m.post_uri = v.uri)) AND a.active = 0
+            ) THEN 1 ELSE 0 END AS away
+        FROM verdict AS v WHERE v.pending = 1
+    ) AS asked
+    WHERE turn < 2 OR labels = '[]' OR away = 0
     ORDER BY turn, updated_us, uri LIMIT :limit
 ) AS waiting
 LEFT JOIN label AS l ON l.uri = waiting.uri AND l.is_current = 1

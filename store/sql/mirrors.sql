@@ -63,10 +63,5 @@ DELETE FROM mirror WHERE post_uri = :post_uri;
 -- name: track_of(post_uri)$
 SELECT track_uri FROM mirror WHERE post_uri = :post_uri;
 
--- name: posts_of(track_uri, anyway)
--- Unless `anyway`: none while its artist's account is away, for then nothing new is said (P151).
-SELECT m.post_uri FROM mirror AS m
-WHERE m.track_uri = :track_uri AND (:anyway = 1 OR NOT EXISTS (
-    SELECT 1 FROM track AS t JOIN account AS a ON a.did = t.did WHERE t.uri = m.track_uri AND a.active = 0
-))
-ORDER BY m.post_uri;
+-- name: posts_of(track_uri)
+SELECT post_uri FROM mirror WHERE track_uri = :track_uri ORDER BY post_uri;

@@ -7,8 +7,8 @@ ON CONFLICT (uri) DO UPDATE SET
 WHERE excluded.rev > wish.rev
 RETURNING uri;
 
--- name: known(uri)$
-SELECT uri FROM wish WHERE uri = :uri;
+-- name: said(uri)$
+SELECT scope FROM wish WHERE uri = :uri;
 
 -- name: of_account(did)
 SELECT scope, logged_in_only FROM wish WHERE did = :did ORDER BY uri;

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from core.dagcbor import (
     DAG_CBOR,
     RAW,
+    SEAL,
     BadCbor,
     cid_binary,
     cid_bytes,
@@ -17,6 +18,7 @@ from core.dagcbor import (
     decode,
     decode_multi,
     encode,
+    encode_signed,
     is_cid,
 )
 
@@ -78,3 +80,13 @@ def test_a_known_cid() -> None:
 def test_p182_other_kinds_of_cid_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"CID|[Bb]ase"):
         cid_binary(text)
+
+
+def test_a_signature_is_a_byte_string_whatever_it_looks_like() -> None:
+    sig = bytes.fromhex("0155123c").ljust(64, b"s")
+    assert encode({"sig": sig})[5:8] == b"\xd8\x2a\x58"  # why there is `encode_signed`
+    assert encode_signed({"sig": SEAL}, [sig]) == b"\xa1\x63sig\x58\x40" + sig
+    assert encode_signed({"a": [1]}, []) == encode({"a": [1]})
+    for value, sigs in (({"sig": SEAL}, []), ({}, [sig]), ({"sig": SEAL}, [sig[1:]])):
+        with pytest.raises(ValueError, match=r"bytes|zip"):
+            encode_signed(value, sigs)

@@ -57,6 +57,12 @@ def test_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert (settings.labeler.labels_per_second, settings.queue.max_attempts) == (2.5, 4)
 
 
+def test_an_empty_file_name_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[storage]\nfolder = ''\n[labeler]\nkey_file = ''\n[policy]\nthresholds = ''\n")
+    assert Settings.load(file) == Settings.load()
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -245,5 +245,6 @@ def test_serve_over_jetstream_and_read_only(tmp_path: Path, kind: str) -> None:
             assert serve.get("/api/feeds/dance-floor")["tracks"]
             page = httpx.get(serve.url + "/").text
             assert "Dance Floor" in page
+            assert 'href="/changes"' in page, "what people changed is public, so it can be found"
             assert "read-only" in page
             assert serve.stop() < 10

@@ -78,6 +78,7 @@ async def test_the_queue_is_listed_and_one_is_shown(folder: Path) -> None:
     for arguments in (("list",), ("show", "2")):
         page = await ask(folder, *arguments)
         assert "folk" in page.stdout
+        assert URI in page.stdout, "an address that is folded cannot be copied"
         assert "\x1b[2J" not in page.stdout, "strangers' words do not move the cursor"
     assert await told(folder, "list", "--state", "rejected") == []
     assert (await ask(folder, "list", "--state", "rejected")).stdout == "none\n"
@@ -109,6 +110,8 @@ async def test_decisions_are_kept_with_who_and_why_and_the_artists_word_weighs_m
     [
         ("accept", "9", "--reason", "no such"),
         ("show", "9"),
+        ("show", "9" * 20),
+        ("list", "--before", "9" * 20),
         ("accept", "0", "--reason", "no number"),
         ("accept", "1"),
         ("accept", "one", "--reason", "no number"),

@@ -74,6 +74,7 @@ def test_it_reports_precision_shares_and_each_label_and_fits(tmp_path: Path, tec
     place(music, "Jazz/silent.wav", audio=wav(np.zeros(44_100 * 6)))
     done = evaluate(music, "--fit", "--out", out, "--json")
     assert done.exit_code == 1  # one could not be heard
+    assert f"not heard: {music / 'Jazz/broken.wav'}: " in done.stderr
     told = json.loads(done.stdout)
     assert (told["files"], told["tracks"], told["failures"]) == (4, 3, {"not_audio": 1})
     assert (told["precision"], told["share_labelled"], told["share_undecided"]) == (0.5, 0.6667, 0.3333)
@@ -87,4 +88,4 @@ def test_it_reports_precision_shares_and_each_label_and_fits(tmp_path: Path, tec
     shown = evaluate(music, "--fit", "--out", out)
     assert "musicnn: 3 tracks, precision 50%, labelled 67%, undecided 33%" in shown.stdout
     assert f"written to {out}" in shown.stdout
-    assert evaluate(music, "--fit", "--out", tmp_path / "no" / "where.json").exit_code != 0
+    assert evaluate(music, "--fit", "--out", tmp_path / "no" / "where.json").exit_code == 2  # before anything is heard

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -277,6 +278,7 @@ def test_everything_that_is_mounted_is_asked_for(target: Target) -> None:
     own = {name for name, document in load_lexicons(authority).items() if "main" in document["defs"]}
     assert {name for name in own if name.startswith(authority)} <= names
     assert {"com.atproto.label.queryLabels", "com.atproto.label.subscribeLabels"} <= names
+    assert "com.atproto.moderation.createReport" in names
     assert {type(method) for method in target.methods} <= {Query, Procedure, Subscription}
     assert {"/", "/api/track", "/api/status", "/api/feeds/{rkey}", "/api/lexicons", "/metrics"} <= set(target.pages)
 
@@ -299,10 +301,7 @@ def test_queries(target: Target, data: st.DataObject) -> None:
 @given(data=st.data())
 @EXAMPLES
 def test_procedures(target: Target, data: st.DataObject) -> None:
-    procedures = [method for method in target.methods if isinstance(method, Procedure)]
-    if not procedures:
-        pytest.skip("none is mounted")
-    method = data.draw(st.sampled_from(procedures))
+    method = data.draw(st.sampled_from([method for method in target.methods if isinstance(method, Procedure)]))
     body = data.draw(
         reports(target).map(orjson.dumps)
         | reports(target).map(orjson.dumps)
@@ -314,6 +313,8 @@ def test_procedures(target: Target, data: st.DataObject) -> None:
         st.sampled_from([*["application/json"] * 4, "application/json; charset=utf-8", "text/plain", "", "x"])
     )
     headers = data.draw(headers_of(target, method.nsid)) | {"Content-Type": kind}
+    if data.draw(st.integers(0, 5)) == 0:
+        headers["Content-Encoding"] = data.draw(st.sampled_from(["gzip", "deflate", "br", "zstd", "identity", "x"]))
     if data.draw(st.integers(0, 3)):
         headers["Authorization"] = f"Bearer {target.token(method.nsid)}"
     path = f"/xrpc/{method.nsid}".encode() + data.draw(st.just(b"") | query_of(target, method.params))
@@ -350,22 +351,51 @@ def test_p73_subscriptions(target: Target, data: st.DataObject) -> None:
     method = data.draw(st.sampled_from([method for method in target.methods if isinstance(method, Subscription)]))
     path = f"/xrpc/{method.nsid}".encode() + data.draw(query_of(target, method.params))
     url = "ws" + target.settings.public_url.removeprefix("http") + path.decode("ascii")
-    with websockets.sync.client.connect(url, proxy=None, open_timeout=30) as socket:
+    with websockets.sync.client.connect(url, proxy=None, open_timeout=30) as stream:
         with contextlib.suppress(websockets.exceptions.ConnectionClosed):  # it may have refused by now
-            socket.send(data.draw(st.text(max_size=100)))
+            stream.send(data.draw(st.text(max_size=100)))
         for _ in range(3):
             try:
-                frame = socket.recv(timeout=0.05)
+                frame = stream.recv(timeout=0.05)
             except TimeoutError:
                 break  # nothing new to tell
             except websockets.exceptions.ConnectionClosed:
-                assert socket.close_code == 1008
+                assert stream.close_code == 1008
                 break
             assert isinstance(frame, bytes)
             head, body = decode_multi(frame)
             assert head in ({"op": 1, "t": "#labels"}, {"op": -1}), head
             if head["op"] == -1:
                 assert body["error"] in ("InvalidRequest", "FutureCursor")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "x"])
+def test_p196_a_compressed_body_is_refused(target: Target, encoding: str) -> None:
+    path = b"/xrpc/com.atproto.moderation.createReport"
+    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+    status, told = target.judge("POST", path, headers=headers, body=b"{}")
+    assert (status, told["error"]) == (400, "InvalidRequest")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret" + b"a" * 9_000 + b"\r\n\r\n",
+        b"GET /?token=secret\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"secret / HTTP/1.1\r\n\x00",
+    ],
+)
+def test_p127_what_is_no_http_is_refused_and_not_logged(
+    target: Target, raw: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    split = urlsplit(target.settings.public_url)
+    with socket.create_connection((split.hostname, split.port), timeout=30) as connection:
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read(100_000)
+    assert b" 400 " in answer.partition(b"\r\n")[0] or not answer
+    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
 @pytest.mark.parametrize("path", [b"/xrpc/com.atproto.label.queryLabels", b"/api/track", b"/xrpc/x", b"/nowhere"])

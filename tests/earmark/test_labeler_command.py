@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from aiohttp import web
 from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from core.config import Settings
 from core.errors import Misconfigured
 from core.keys import SigningKey
+from core.label import Label
 from core.log import set_up
 from core.taxonomy import Taxonomy
 from earmark.checkup import Checkup
@@ -26,14 +30,15 @@ from earmark.cli import cli
 from earmark.compose import build
 from earmark.demo.show import free_port
 from earmark.enrolling import open_enroller
+from labeler.signing import sign
 from labeler.vocabulary import NSID, build_declaration
 from tests.earmark.test_service import joined, running, wav
 
 OTHER = "07" * 32
 
 
-async def ask(settings: Settings, *arguments: str) -> Result:
-    """The verb as an operator calls it, in a thread: what it asks runs in this loop."""
+async def ask(settings: Settings, *arguments: str, **more: str) -> Result:
+    """The verb as an operator calls it, in a thread: what it asks runs in this loop. `more`: of the environment."""
     assert settings.labeler.key is not None
     environment = {
         "EARMARK_STORAGE__FOLDER": str(settings.data),
@@ -43,10 +48,11 @@ async def ask(settings: Settings, *arguments: str) -> Result:
         "EARMARK_LABELER__DID": settings.labeler.did,
         "EARMARK_LABELER__KEY": settings.labeler.key.get_secret_value(),
         "EARMARK_ANNOUNCER__DID": settings.announcer.did,
+        "EARMARK_FEEDS__SERVICE_DID": settings.feeds.service_did,
         "EARMARK_SOURCE__COLLECTIONS": ",".join(settings.source.collections),
         "EARMARK_DEVELOPMENT__ALLOW_LOOPBACK": "true",
     }
-    return await asyncio.to_thread(CliRunner().invoke, cli, ["labeler", *arguments], env=environment)
+    return await asyncio.to_thread(CliRunner().invoke, cli, ["labeler", *arguments], env=environment | more)
 
 
 def wrong(result: Result) -> list[str]:
@@ -113,6 +119,56 @@ async def test_check_finds_nothing_once_all_is_there(tmp_path: Path, techno: np.
         assert wrong(await ask(settings, "check", "--json")) == ["DID document", "queryLabels", "subscribeLabels"]
 
 
+@asynccontextmanager
+async def answering(settings: Settings, labels: list[dict[str, Any]], stream: Any) -> AsyncIterator[None]:
+    """A service at our address that is healthy, lists these labels, and has this in the place of the stream."""
+    app = web.Application()
+
+    async def told(request: web.Request) -> web.Response:
+        return web.json_response({"labels": labels})
+
+    app.router.add_get("/xrpc/_health", told)
+    app.router.add_get("/xrpc/com.atproto.label.queryLabels", told)
+    app.router.add_get("/xrpc/com.atproto.label.subscribeLabels", stream)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, settings.service.host, settings.service.port).start()
+    yield
+    await runner.cleanup()
+
+
+async def silent(request: web.Request) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    await socket.receive()
+    return socket
+
+
+async def test_p80_a_stream_that_holds_the_labels_back_is_found(tmp_path: Path) -> None:
+    async with joined(tmp_path) as (_, settings):
+        assert settings.labeler.key is not None
+        key, did = SigningKey.from_hex(settings.labeler.key.get_secret_value()), settings.labeler.did
+        label = sign(Label(did, f"at://{did}/fm.plyr.track/t", "ambient", "2026-01-01T00:00:00.000Z"), key)
+        for labels, found in (([], []), ([label.json_form()], ["subscribeLabels"])):
+            async with answering(settings, labels, silent):
+                assert wrong(await ask(settings, "check", "--json")) == [*found, "declaration"]
+
+
+async def test_p49_the_declaration_waits_for_the_stream(tmp_path: Path) -> None:
+    """A proxy that passes no WebSockets on answers the rest as it should."""
+
+    async def no_socket(request: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    async with joined(tmp_path) as (_, settings), open_enroller(settings) as enroller:
+        async with answering(settings, [], no_socket):
+            assert await enroller.why_unreachable() is None
+            assert "subscribeLabels" in (await enroller.why_not_ready() or "")
+        async with answering(settings, [], silent):  # nothing is labelled yet
+            assert await enroller.why_not_ready() is None
+        assert await enroller.why_not_ready() is not None
+
+
 async def test_a_clock_that_is_wrong_is_found(tmp_path: Path) -> None:
     async with joined(tmp_path) as (_, settings), open_enroller(settings) as enroller:
         key = SigningKey.from_hex(OTHER).public
@@ -135,6 +191,21 @@ async def test_p44_serve_refuses_to_start_with_a_key_that_the_document_does_not_
         nobody = turned(settings, did="did:plc:" + "a" * 24)
         with pytest.raises(Misconfigured, match=r"labeler\.did"):
             await build(nobody, log=set_up(level="critical")).run(asyncio.Event())
+
+
+async def test_p44_p90_a_directorys_labeler_that_is_the_feed_generator_too_serves_no_document(tmp_path: Path) -> None:
+    """One DID for both in the PLC directory: neither the start nor a new key may take it for a did:web of ours."""
+    async with joined(tmp_path) as (_, settings):
+        file, feeds = tmp_path / "label.key", settings.feeds.model_copy(update={"service_did": settings.labeler.did})
+        both = turned(settings, key=SecretStr(OTHER)).model_copy(update={"feeds": feeds})
+        with pytest.raises(Misconfigured, match="atproto_label key"):
+            await build(both, log=set_up(level="critical")).run(asyncio.Event())
+        file.write_text(OTHER)
+        file.chmod(0o600)
+        words = {"EARMARK_LABELER__KEY": "", "EARMARK_LABELER__KEY_FILE": str(file), "EARMARK_PDS_PASSWORD": "p"}
+        rotated = await ask(both, "key", "rotate", "--yes", **words)
+        assert rotated.exception  # this network's directory shows no entry that could be changed
+        assert file.read_text() == OTHER
 
 
 async def test_p44_the_first_set_up_and_a_silent_directory_are_waited_for(tmp_path: Path) -> None:
@@ -164,7 +235,29 @@ def test_p89_setup_of_a_did_web_of_our_own_prints_the_document(tmp_path: Path) -
     assert orjson.loads(shown.stdout)["left"] == []
     assert SigningKey.from_hex(OTHER).public.multikey in shown.stderr
     assert "AtprotoLabeler" in shown.stderr
+    assert "nothing to change" not in shown.stderr  # neither the document nor a declaration is there to be changed
     assert OTHER not in shown.output
+
+
+async def test_p41_p89_a_did_web_of_our_own_is_believed_also_with_a_new_key(
+    tmp_path: Path, techno: np.ndarray[Any, Any]
+) -> None:
+    """Its document is ours to serve, so that a new key needs nobody else; what the old one signed is signed anew."""
+    file = tmp_path / "label.key"
+    file.write_text(OTHER)
+    file.chmod(0o600)
+    words = {"EARMARK_LABELER__KEY": "", "EARMARK_LABELER__KEY_FILE": str(file)}
+    async with joined(tmp_path) as (network, settings):
+        own = turned(settings, did=f"did:web:localhost%3A{settings.service.port}")
+        serving, artist = turned(own, key=None, key_file=file), network.create_account("artist.test")
+        async with running(network, serving, artist) as live:
+            await live.ended(live.track(wav(techno)))
+            assert wrong(await ask(own, "check", "--json", **words)) == []
+        rotated = await ask(own, "key", "rotate", "--json", **words)
+        assert file.read_text() != OTHER
+        assert orjson.loads(rotated.stdout)["multikey"] == SigningKey.from_hex(file.read_text()).public.multikey
+        async with running(network, serving, artist):
+            assert (await ask(own, "check", **words)).stdout.count("the first label verifies") == 2
 
 
 async def test_rotate_wants_the_service_stopped_and_a_key_in_a_file(tmp_path: Path) -> None:
@@ -174,6 +267,8 @@ async def test_rotate_wants_the_service_stopped_and_a_key_in_a_file(tmp_path: Pa
         assert settings.labeler.key is not None
         file.write_text(settings.labeler.key.get_secret_value())
         file.chmod(0o600)
+        both = await ask(settings, "key", "rotate", EARMARK_LABELER__KEY_FILE=str(file))
+        assert isinstance(both.exception, Misconfigured)  # the service would go on with the one in the environment
         async with running(network, settings):
             environment = {"EARMARK_STORAGE__FOLDER": str(settings.data), "EARMARK_LABELER__KEY_FILE": str(file)}
             words = ["labeler", "key", "rotate"]

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from core.analysis import Ruling
 from earmark.cli import cli
+from earmark.deciding import refuse
 from store import Store, actions
 from tests.earmark.test_classify import write_wav
 from tests.earmark.test_rejudging import ARTIST, FAINT, SRC, Corpus
@@ -90,7 +91,7 @@ def test_explain_says_which_rule_did_what(desk: Desk) -> None:
     bars = {step["label"]: step for step in told["explanation"]["steps"] if step["rule"] == "bar"}
     assert bars["blues"]["numbers"] == pytest.approx({"score": 0.8 * 2 / 3, "needed": 0.3})
     unknown = desk.run("explain", f"at://{ARTIST}/fm.plyr.track/never")
-    assert (unknown.exit_code, "never seen" in unknown.output) == (1, True)
+    assert (unknown.exit_code, "ever seen here" in unknown.output) == (1, True)
     assert desk.run("explain", "at://nobody/x/y").exit_code == 2
     assert desk.run("explain", desk.uris[0], "--tag", "jazz").exit_code == 2
 
@@ -104,6 +105,17 @@ def test_explain_follows_the_settings_and_says_how_to_apply_them(desk: Desk) -> 
     (desk.folder / "t.json").write_text('{"version": 1, "pack": "musicnn", "thresholds": {"yazz": 0.5}}')
     broken = CliRunner().invoke(cli, ["--config", str(desk.folder / "config.toml"), "labels", "explain", desk.uris[2]])
     assert "yazz" in str(broken.exception)
+
+
+def test_explain_sends_nobody_to_rejudge_what_the_policy_does_not_decide(desk: Desk) -> None:
+    async def hide(corpus: Corpus) -> None:
+        async with corpus.store.write() as tx:
+            await refuse(tx, desk.uris[0], "not_public", now_us=corpus.clock.now_us())
+
+    asyncio.run(desk.corpus(hide))
+    done = desk.run("explain", desk.uris[0])
+    assert "in force: none; its state decides, not the policy" in done.output
+    assert desk.told("rejudge", "--yes")["changed"] == 0
 
 
 def test_explain_hears_a_file(desk: Desk, techno: np.ndarray[Any, Any]) -> None:
@@ -186,7 +198,7 @@ def test_rejudge_prints_the_difference_asks_and_applies(desk: Desk) -> None:
     assert desk.run("rejudge", answer="n\n").exit_code == 1
     assert desk.told("rejudge", "--dry-run")["changed"] == 1
     done = desk.run("rejudge", answer="y\n")
-    assert (done.exit_code, "1 tracks have other labels now" in done.output) == (0, True)
+    assert (done.exit_code, "1 verdicts are changed" in done.output) == (0, True)
     desk.publish()
     assert ("faint", "jazz") not in desk.live()
     again = desk.told("rejudge", "--yes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from core.sections import Limits as Settings
 from earmark import limits
@@ -21,9 +22,9 @@ class Clock:
 class Request:
     """Of a request only these two count."""
 
-    def __init__(self, remote: str, **headers: str) -> None:
+    def __init__(self, remote: str, *lines: tuple[str, str]) -> None:
         self.remote = remote
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.headers = CIMultiDict(lines)
 
 
 def made(**settings: Any) -> tuple[Limits, Clock]:
@@ -32,7 +33,8 @@ def made(**settings: Any) -> tuple[Limits, Clock]:
 
 
 def client(limit: Limits, remote: str, **headers: str) -> str | None:
-    return limit.client(Request(remote, **headers))  # type: ignore[arg-type]
+    lines = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return limit.client(Request(remote, *lines))  # type: ignore[arg-type]
 
 
 def test_p199_headers_tell_what_is_left_and_the_one_too_many_is_refused() -> None:
@@ -78,6 +80,12 @@ def test_the_proxys_header_names_the_client_by_its_last_entry() -> None:
     limit, _ = made(client_header="X-Forwarded-For")
     assert client(limit, "10.0.0.1", X_Forwarded_For="203.0.113.9, 198.51.100.1") == "198.51.100.1"
     assert client(limit, "10.0.0.1", X_Forwarded_For="gibberish") == client(limit, "10.0.0.1", X_Forwarded_For="?")
+
+
+def test_a_proxy_that_adds_a_line_of_its_own_is_believed_and_the_line_before_it_is_not() -> None:
+    limit, _ = made(client_header="X-Forwarded-For")
+    lines = (("X-Forwarded-For", "203.0.113.9"), ("x-forwarded-for", "198.51.100.1"))
+    assert limit.client(Request("10.0.0.1", *lines)) == "198.51.100.1"  # type: ignore[arg-type]
 
 
 def test_a_stranger_cannot_name_itself() -> None:

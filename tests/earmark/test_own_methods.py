@@ -112,7 +112,9 @@ class Site:
         vectors = {Space.MUSICNN_SOUND: np.full(400, 0.05, np.float32)}
         verdict = Verdict(VerdictStatus.OK, ("electronic",), genres=(Genre("electronic", "Electronic", 0.61),))
         label = Label(LABELER, uri(name, did), "electronic", "2026-01-01T00:00:00.000Z", sig=b"s" * 64)
+        profile = Wish(f"at://{did}/app.bsky.actor.profile/self", did, WishKind.PROFILE, Tid(REV))
         async with self.store.write() as tx:
+            await wishes.put(tx, profile, now_us=NOW_US)
             await tracks.put(tx, track, state=TrackState.READY, reason=None, now_us=NOW_US)
             await analyses.put(tx, audio, Analysis(PACKS, 61.5, -14.0, tags, vectors), now_us=NOW_US)
             await labels.put_verdict(
@@ -276,15 +278,15 @@ def test_an_authority_that_names_no_method_is_refused() -> None:
         OwnMethods(unused, src=LABELER, authority="com.under_score", key=None, clock=SystemClock())
 
 
-@pytest.mark.parametrize(("labeler", "listed"), [("did:web:music.example.com", True), (LABELER, False)])
-def test_the_service_lists_the_key_if_it_is_its_own_labeler(labeler: str, listed: bool) -> None:
+def labelling(*, labeler: str, secret: str) -> Labelling:
+    """The labeler's part of a service with this certificate key."""
     settings = Settings(
         service=sections.Service(public_url="https://music.example.com"),
         labeler=sections.Labeler(did=labeler, key=SecretStr("11" * 32)),
-        certificates=sections.Certificates(key=SecretStr(bytes(range(3, 35)).hex())),
+        certificates=sections.Certificates(key=SecretStr(secret)),
     )
     unused: Any = None
-    labelling = Labelling(
+    return Labelling(
         settings,
         http=unused,
         directory=unused,
@@ -293,7 +295,17 @@ def test_the_service_lists_the_key_if_it_is_its_own_labeler(labeler: str, listed
         log=unused,
         metrics=unused,
     )
-    assert labelling.own_certificate_key == (CERTIFICATE_KEY.public if listed else None)
+
+
+@pytest.mark.parametrize(("labeler", "listed"), [("did:web:music.example.com", True), (LABELER, False)])
+def test_the_service_lists_the_key_if_it_is_its_own_labeler(labeler: str, listed: bool) -> None:
+    key = labelling(labeler=labeler, secret=bytes(range(3, 35)).hex()).own_certificate_key
+    assert key == (CERTIFICATE_KEY.public if listed else None)
+
+
+def test_p45_the_label_key_signs_no_certificates() -> None:
+    with pytest.raises(Misconfigured, match=r"certificates\.key_file: is the label key"):
+        labelling(labeler=LABELER, secret="11" * 32)
 
 
 # --- getLabelStats ------------------------------------------------------------------------------------------
@@ -322,7 +334,6 @@ async def fill(site: Site) -> None:
     await site.hide("two")
     await site.publish("theirs", OTHER)
     post = f"at://{ARTIST}/app.bsky.feed.post/p"
-    profile = Wish(f"at://{ARTIST}/app.bsky.actor.profile/self", ARTIST, WishKind.PROFILE, Tid(REV))
 
     def dispute(reporter: Did, digest: str) -> NewDispute:
         return NewDispute(
@@ -331,7 +342,7 @@ async def fill(site: Site) -> None:
             reporter=reporter,
             by_artist=reporter == ARTIST,
             uri=uri("one"),
-            subject=uri("one"),
+            subject=f"at://{reporter}/app.bsky.feed.post/shares-one",
             subject_cid=None,
             reason_type="com.atproto.moderation.defs#reasonOther",
             words=f"words of {reporter}",
@@ -341,7 +352,6 @@ async def fill(site: Site) -> None:
 
     async with site.store.write() as tx:
         await links.put(tx, [Link(post, ARTIST, uri("one"), LinkRule.EMBED_RECORD, NOW_US)], now_us=NOW_US)
-        await wishes.put(tx, profile, now_us=NOW_US)
         await wishes.put(tx, wishes.in_report(ARTIST, Scope.FEEDS, now_us=NOW_US), now_us=NOW_US)
         await disputes.add(tx, dispute(ARTIST, "1"))
         await disputes.add(tx, dispute(OTHER, "2"))
@@ -377,6 +387,8 @@ async def test_everybody_sees_what_is_public(site: Site) -> None:
 @pytest.mark.parametrize("audience", [LABELER, f"{LABELER}#atproto_labeler"])
 async def test_the_account_itself_sees_all(site: Site, audience: str) -> None:
     await fill(site)
+    async with site.store.write() as tx:
+        await disputes.decide(tx, 2, DisputeState.REJECTED, by="root", decision="root heard it", now_us=NOW_US)
     told = await site.ask("getActorReport", actor=ARTIST, token=site.token(aud=audience))
     assert told["complete"] is True
     one, two = told["tracks"]
@@ -388,6 +400,7 @@ async def test_the_account_itself_sees_all(site: Site, audience: str) -> None:
         (True, f"words of {ARTIST}"),
         (False, None),
     ]
+    assert [(one["state"], "decidedAt" in one) for one in told["disputes"]] == [("open", False), ("rejected", True)]
     assert [step["by"] for step in told["actions"]] == ["operator", "listener", "artist"]
     assert {wish["kind"] for wish in told["wishes"]["records"]} == {"profile", "report"}
     assert told["account"]["signals"] == [{"kind": "like", "count": 1}]

@@ -23,7 +23,7 @@ from labeler.musicnn import TagMapping
 from labeler.policy import Policy
 from labeler.publisher import Publisher
 from labeler.thresholds import Thresholds
-from store import Store, actions, generations, holds, labels, rulings, tracks
+from store import Store, actions, analyses, generations, holds, labels, rulings, tracks
 from store.labels import StoredVerdict
 from tests.labeler.conftest import HandClock
 
@@ -163,6 +163,31 @@ async def test_a_track_that_is_on_its_way_loses_what_is_denied_and_gets_the_rest
     assert heard.verdict.labels == ()
 
 
+async def test_what_people_said_outlives_recordings_policies_and_generations(corpus: Corpus) -> None:
+    uri = await corpus.add("one")
+    await corpus.rule(uri, Ruling(frozenset({"jazz", "blues"}), ("rock",)))
+    await corpus.add("one", (("jazz", 0.9), ("electronic", 0.8)))
+    assert await corpus.live(uri) == {"rock"}
+    await corpus.switch("negate", uri=uri, val="pop")
+    await corpus.rejudge(policy(jazz=0.001), dry_run=False)
+    assert await corpus.live(uri) == {"rock"}
+    heard = replace(analysis((("rock", 0.5), ("pop", 0.9), ("jazz", 0.9))), packs={"musicnn": "cd" * 32})
+    async with corpus.store.write() as tx:
+        building = (await generations.arrange(tx, heard.packs, now_us=1)).building
+        assert building is not None
+        await analyses.put(tx, "audio-one", heard, now_us=1)
+        await generations.switch(tx, building, now_us=1)
+        await generations.clear_retired(tx, limit=100)
+        stored = await tracks.get(tx, uri)
+        assert stored is not None
+        await decide_again(tx, stored, corpus.judge, now_us=corpus.clock.now_us())
+    await corpus.publish()
+    assert await corpus.live(uri) == {"rock"}
+    assert (await corpus.verdict(uri)).generation == building.name
+    await corpus.rule(uri, NO_RULING)
+    assert await corpus.live(uri) == {"jazz", "rock"}  # and not what is held back
+
+
 async def test_where_there_is_no_verdict_nothing_is_taken_away(corpus: Corpus) -> None:
     async with corpus.store.write() as tx:
         assert await take_away(tx, f"at://{ARTIST}/fm.plyr.track/none", ["jazz"], "denied", now_us=1) is None
@@ -280,6 +305,25 @@ async def test_the_kill_switch_takes_everything_back_and_stops_what_comes(corpus
     assert await corpus.live(late) == await corpus.live(uris[0]) == {"jazz", "blues"}
     async with corpus.store.read() as reader:
         assert await holds.in_force(reader) == []
+
+
+async def test_what_is_cut_short_goes_on_by_the_same_verb_or_by_rejudging(corpus: Corpus) -> None:
+    uris = [await corpus.add(f"n{number}") for number in range(2 * AT_ONCE)]
+    negating = Negating(corpus.store, src=SRC, taxonomy=TAXONOMY, judge=corpus.judge, clock=corpus.clock)
+
+    async def labelled() -> int:
+        await corpus.publish()
+        return sum([bool(await corpus.live(uri)) for uri in uris])
+
+    wish = {"by": "me", "reason": "because"}
+    await anext(negating.answer_negate(wish))  # one page, and its caller goes away
+    assert await labelled() == AT_ONCE
+    await corpus.switch("negate")
+    assert await labelled() == 0
+    await anext(negating.answer_resume(wish))
+    assert await labelled() == AT_ONCE
+    await corpus.rejudge(policy(), dry_run=False)
+    assert await labelled() == len(uris)
 
 
 async def test_what_was_said_since_a_time_goes_and_what_is_older_stays(corpus: Corpus) -> None:

@@ -24,6 +24,7 @@ LABELER = "did:plc:labeler22222222222222222"
 PACKS = {"effnet": "hash"}
 RKEY = make_tid(1_700_000_000_000_000)
 URI = AtUri.parse(f"at://did:plc:{'a' * 24}/fm.plyr.track/{RKEY}")
+PROFILE, FIRST = f"at://{URI.did}/app.bsky.actor.profile/self", make_tid(1_600_000_000_000_000)
 TAXONOMY = Taxonomy.load()
 POLICY = Policy(TAXONOMY, TagMapping.load(TAXONOMY))
 ACOUSTICS = Acoustics(
@@ -50,6 +51,7 @@ async def fill(
     assert track.audio_key is not None
     async with store.write() as tx:
         await generations.arrange(tx, PACKS, now_us=NOW_US)
+        await wishes.put(tx, Wish(PROFILE, URI.did, WishKind.PROFILE, FIRST), now_us=NOW_US)
         await tracks.put(tx, track, state=TrackState.READY, reason=None, now_us=NOW_US)
         await tracks.set_visibility(tx, str(URI), visibility, page_url=None, now_us=NOW_US)
         await analyses.put(tx, track.audio_key, analysis, now_us=NOW_US)
@@ -96,6 +98,21 @@ async def test_of_a_track_that_is_not_public_nothing_heard_is_told(tmp_path: Pat
         await store.close()
 
 
+async def test_until_the_artists_profile_was_read_nothing_is_told(tmp_path: Path) -> None:
+    """It may say `!no-unauthenticated`; a track can wait in the queue for long before it is asked for."""
+    store = await Store.open(tmp_path / "earmark.db", clock=SystemClock())
+    try:
+        await fill(store, Visibility.PUBLIC, mix())
+        async with store.write() as tx:
+            await wishes.forget(tx, URI.did, before_rev=RKEY)
+        async with store.read() as reader:
+            report = await track_report(reader, str(URI), labeler_did=LABELER, describe=POLICY.describe)
+        assert report is not None
+        assert (report["title"], report["analysis"], report["state"]) == (None, None, "ready")
+    finally:
+        await store.close()
+
+
 async def hide(store: Store, way: str) -> None:
     """What keeps a public track from people who are logged out."""
     async with store.write() as tx:
@@ -105,7 +122,7 @@ async def hide(store: Store, way: str) -> None:
             await tracks.set_state(tx, str(URI), TrackState.QUEUED, "held", now_us=NOW_US)
         else:
             scope = Scope.ALL if way == "opted out" else Scope.NONE
-            wish = Wish(str(URI), URI.did, WishKind.PROFILE, Tid(RKEY), scope, way == "logged in only")
+            wish = Wish(PROFILE, URI.did, WishKind.PROFILE, Tid(RKEY), scope, way == "logged in only")
             await wishes.put(tx, wish, now_us=NOW_US)
 
 

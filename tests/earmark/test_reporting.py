@@ -168,6 +168,15 @@ async def test_a_wish_that_is_repeated_on_one_day_counts_again(desk: Desk) -> No
     assert await desk.scope() is Scope.ALL
 
 
+async def test_an_opt_out_of_feeds_takes_nothing_of_an_earlier_opt_out_back(desk: Desk) -> None:
+    await desk.send("opt out")
+    await desk.send("opt out of feeds")
+    assert await desk.scope() is Scope.ALL
+    await desk.send("opt in")
+    await desk.send("opt out of feeds", by=ARTIST, appeal=True)
+    assert await desk.scope() is Scope.FEEDS
+
+
 async def test_an_opt_out_takes_everything_back(desk: Desk) -> None:
     await desk.send("opt out")
     assert await desk.wanted() == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -73,6 +74,15 @@ async def no_token(request: web.Request) -> web.StreamResponse:
     return web.json_response({"did": DID, "accessJwt": None})
 
 
+async def drip(request: web.Request) -> web.StreamResponse:
+    """Never silent for long, and never done."""
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    while True:
+        await answer.write(b" ")
+        await asyncio.sleep(0.02)
+
+
 async def wrong_password(request: web.Request) -> web.StreamResponse:
     return web.json_response({"error": "AuthenticationRequired", "message": "m" * 10_000}, status=401)
 
@@ -98,6 +108,14 @@ async def test_what_a_pds_may_answer_instead(
         await sign_in(await pds(answer))
     assert PASSWORD not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+async def test_an_answer_without_end_is_not_waited_for(
+    pds: Callable[[Answer], Awaitable[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("earmark.session.TIMEOUT_SECONDS", 0.2)
+    with pytest.raises(Unreachable, match="TimeoutError"):
+        await sign_in(await pds(drip))
 
 
 async def test_a_password_goes_nowhere_without_tls() -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import AppRunner
 
 from core.clock import SystemClock
 from core.dagcbor import decode_multi
-from core.log import set_up
+from core.log import Log, set_up
 from core.metrics import Metrics
 from core.sections import Limits as LimitSettings
 from core.xrpc import Batch, Call, Param, Subscription, message_frame, websocket_message
@@ -51,6 +52,13 @@ class Stream:
         return self.newest
 
 
+class Server(TestServer):
+    """Like the service, and unlike the test server, it cancels nobody whose client is gone."""
+
+    async def _make_runner(self, **options: Any) -> AppRunner:
+        return await super()._make_runner(**(options | {"handler_cancellation": False}))  # type: ignore[return-value]
+
+
 class Bench:
     """A server of one stream."""
 
@@ -59,7 +67,7 @@ class Bench:
         self.writers: list[asyncio.StreamWriter] = []
 
     async def raw(self, query: str = "") -> asyncio.StreamReader:
-        """A subscriber that answers nothing by itself and reads only when asked to."""
+        """A subscriber that answers nothing by itself and reads only when asked to. Its writer is the last one."""
         server = self.client.server
         assert server is not None
         reader, writer = await asyncio.open_connection(server.host, server.port, limit=1024)
@@ -90,7 +98,7 @@ async def bench() -> AsyncIterator[Bench]:
         metrics=metrics,
         log=set_up(level="error"),
     )
-    async with TestClient(TestServer(web.app)) as client:
+    async with TestClient(Server(web.app)) as client:
         bench = Bench(client, stream, web, metrics)
         yield bench
         for writer in bench.writers:
@@ -208,7 +216,7 @@ async def test_p76_a_replaying_reader_is_paced_however_slow(bench: Bench, monkey
 
 
 async def test_p76_p64_the_one_that_is_cut_off_is_told_why(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It reads again within the two seconds that it has for its farewell."""
+    """It reads again within the seconds that it has for its farewell."""
     monkeypatch.setattr(subscriptions, "STALLED_SECONDS", 1.0)
     stuck = await bench.raw()
     bench.stream.grow(1)
@@ -220,6 +228,29 @@ async def test_p76_p64_the_one_that_is_cut_off_is_told_why(bench: Bench, monkeyp
     header, body = decode_multi(end[at : end.rindex(b"\x88")])
     assert (header, body["error"]) == ({"op": -1}, "ConsumerTooSlow")
     assert end[end.rindex(b"\x88") + 2 :][:2] == (1008).to_bytes(2)
+
+
+async def _ping_on(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"\x89\xfd\0\0\0\0".ljust(131, b"p") * 1_000)
+        await writer.drain()
+
+
+async def test_p77_one_that_pings_without_reading_is_bounded_and_its_end_is_no_bug(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bugs: list[object] = []
+    monkeypatch.setattr(Log, "exception", lambda *said, **_: bugs.append(said))
+    bench.stream.grow(MANY)
+    await bench.raw("?cursor=0")
+    (reader,) = bench.web.subscriptions._readers
+    (writer,) = bench.writers
+    with pytest.raises(TimeoutError):  # it is not read any more itself
+        await asyncio.wait_for(_ping_on(writer), 3.0)
+    assert reader.transport.get_write_buffer_size() < 512 * 1024
+    writer.transport.abort()
+    await until(lambda: bench.gauge("earmark_label_subscribers") == 0)
+    assert bugs == []
 
 
 async def test_p82_lag_is_measured(bench: Bench) -> None:

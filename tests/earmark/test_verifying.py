@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from core.clock import SystemClock, format_datetime
 from core.config import Settings
-from core.errors import BadRecord, Misconfigured, UnsafeHost
+from core.errors import BadRecord, Misconfigured, Unreachable, UnsafeHost
 from core.keys import PublicKey, SigningKey
 from core.label import Label
 from core.ports import Identity
@@ -119,6 +119,8 @@ class Crooked:
         self.endpoint: str | None = self.url
         self.frames: dict[int, bytes | str] = {}
         self.rows: list[dict[str, Any]] = []
+        self.redirect: str | None = None
+        self.strayed = 0
         self.answer: Callable[[int | None, int], list[bytes | str]] = self.as_it_should
 
     async def resolve(self, did: str, *, refresh: bool = False) -> Identity:
@@ -142,6 +144,8 @@ class Crooked:
         return [frame for number, frame in self.frames.items() if number > cursor]
 
     async def subscribe(self, request: web.Request) -> web.StreamResponse:
+        if self.redirect is not None:
+            raise web.HTTPFound(self.redirect)
         if "Upgrade" not in request.headers:
             return web.json_response({"error": "UpgradeRequired"}, status=426)
         socket = web.WebSocketResponse()
@@ -155,6 +159,10 @@ class Crooked:
             await (socket.send_str(frame) if isinstance(frame, str) else socket.send_bytes(frame))
         await socket.receive()
         return socket
+
+    async def stray(self, request: web.Request) -> web.Response:
+        self.strayed += 1
+        return web.Response()
 
     async def query(self, request: web.Request) -> web.Response:
         rows = [] if request.query.get("sources") else self.rows
@@ -170,6 +178,7 @@ async def crooked() -> AsyncIterator[Crooked]:
     app = web.Application()
     app.router.add_get("/xrpc/com.atproto.label.subscribeLabels", labeler.subscribe)
     app.router.add_get("/xrpc/com.atproto.label.queryLabels", labeler.query)
+    app.router.add_get("/elsewhere", labeler.stray)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "localhost", int(labeler.url.rpartition(":")[2])).start()
@@ -191,6 +200,18 @@ async def broken(labeler: Crooked, rule: str, weight: Weight = Weight.BROKEN) ->
     outcome = await verify(labeler)
     assert rule in {fault.rule for fault in outcome.faults if fault.weight is weight}, outcome.faults
     assert outcome.broken is (weight is Weight.BROKEN)
+
+
+async def test_a_stream_without_labels_and_without_end_is_left(crooked: Crooked) -> None:
+    crooked.answer = lambda cursor, newest: [labels_frame(number, []) for number in range(1, 5_000)]
+    assert not (await verify(crooked)).complete
+
+
+async def test_p97_p206_a_redirect_leads_nowhere(crooked: Crooked) -> None:
+    crooked.redirect = crooked.url.replace("localhost", "127.0.0.1") + "/elsewhere"
+    with pytest.raises(Unreachable, match="redirects"):
+        await verify(crooked)
+    assert crooked.strayed == 0
 
 
 async def test_p63_json_text_frames(crooked: Crooked) -> None:

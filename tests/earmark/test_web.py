@@ -123,6 +123,11 @@ async def test_p196_bodies(client: TestClient) -> None:
     assert (big.status, (await big.json())["error"]) == (413, "PayloadTooLarge")
     assert (await client.get("/xrpc/com.example.echo", data=b"{}")).status == 400
 
+    async def of_no_stated_length() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    assert (await client.get("/xrpc/com.example.echo", data=of_no_stated_length())).status == 400
+
 
 async def test_p197_cors_on_answers_errors_and_preflight(client: TestClient) -> None:
     for path in ("/xrpc/com.example.echo", "/xrpc/com.example.nothing", "/xrpc/_health", "/nowhere"):
@@ -131,6 +136,16 @@ async def test_p197_cors_on_answers_errors_and_preflight(client: TestClient) -> 
     assert answer.status == 204
     assert "authorization" in answer.headers["Access-Control-Allow-Headers"].lower()
     assert answer.headers["Access-Control-Max-Age"] == "86400"
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("earmark.web.ANSWER_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    head = b"POST /xrpc/com.example.write HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9"
+    writer.write(head + b"\r\n\r\n{")
+    async with asyncio.timeout(20):
+        assert b" 503 " in await reader.readline()
+    writer.close()
 
 
 async def test_p198_health_and_head(client: TestClient) -> None:

@@ -16,7 +16,7 @@ from aiohttp import WSMsgType, web
 
 from core.analysis import Analysis, Space, Verdict, VerdictStatus, generation_of
 from core.clock import SystemClock
-from core.dagcbor import RAW, cid_bytes, cid_of, cid_text, encode
+from core.dagcbor import RAW, SEAL, cid_bytes, cid_of, cid_text, encode, encode_signed
 from core.datamodel import to_json_form
 from core.errors import UnknownDid
 from core.keys import SigningKey
@@ -111,7 +111,7 @@ class Repo:
         self.rev = make_tid(self._start_us + self._commits)
         self.data = self._tree.root_cid(blocks)
         unsigned = {"did": self.did, "version": 3, "data": self.data, "rev": self.rev, "prev": None}
-        self._head = encode(unsigned | {"sig": self.key.sign(encode(unsigned))})
+        self._head = encode_signed(unsigned | {"sig": SEAL}, [self.key.sign(encode(unsigned))])
         root = cid_bytes(self._head)
         blocks[root] = self._head
         return root

@@ -99,8 +99,8 @@ async def test_an_update_that_blocks_somebody_else_takes_the_block_back(place: A
 async def test_strangers_who_lift_blocks_leave_no_trace(place: Any) -> None:
     await place.apply(said(1, BLOCK, ..., rkey="b"), said(2, BLOCK, {"subject": OTHER}, rkey="c"))
     async with place.store.read() as reader:
-        assert not await wishes.known(reader, f"at://{DID}/{BLOCK}/b")
-        assert not await wishes.known(reader, f"at://{DID}/{BLOCK}/c")
+        assert await wishes.said(reader, f"at://{DID}/{BLOCK}/b") is None
+        assert await wishes.said(reader, f"at://{DID}/{BLOCK}/c") is None
 
 
 @pytest.mark.parametrize("record", [{}, NO_LABELS, ...])

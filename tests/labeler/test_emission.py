@@ -65,8 +65,10 @@ async def test_p47_a_budget_is_used_to_its_last_label_and_not_beyond(
             made = sign_all([Label(src, f"{HOME}{age}", "jazz", cts)], key)
             await labels.append(tx, made, key_id="did:key:z")
     async with store.read() as reader:
-        assert await Emission(clock, 1000).room(reader, wanted) == min(wanted, 5)
-        assert await Emission(clock, None).room(reader, wanted) == wanted
+        assert await Emission(clock, 1000).room(reader, wanted, 0) == min(wanted, 5)
+        assert await Emission(clock, 1000).room(reader, wanted, wanted) == min(wanted, 7)  # a tenth more
+        assert await Emission(clock, 1000).room(reader, wanted, 1) == min(wanted, 5)
+        assert await Emission(clock, None).room(reader, wanted, 0) == wanted
         clock.advance(2)
-        assert await Emission(clock, 1000).room(reader, wanted) == min(wanted, 6)
-        assert await Emission(clock, 4).room(reader, wanted) == 1
+        assert await Emission(clock, 1000).room(reader, wanted, 0) == min(wanted, 6)
+        assert await Emission(clock, 4).room(reader, wanted, wanted) == 1

@@ -1,6 +1,7 @@
 """What the network must know of us: the DID document, and how it comes to say so."""
 
 import copy
+import errno
 import stat
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,17 @@ def test_p44_a_new_key_is_its_users_alone_and_overwrites_nothing(tmp_path: Path)
         make_key(tmp_path / "nowhere" / "label.key")
 
 
+def test_a_key_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(Misconfigured, match="No space left"):
+            make_key(tmp_path / "label.key")
+    assert make_key(tmp_path / "label.key")
+
+
 def test_p41_a_key_takes_anothers_place_in_one_step_and_the_old_one_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "label.key"
     old, new = make_key(file), make_key(tmp_path / "label.key.next")
@@ -205,7 +217,14 @@ def test_each_difference_of_the_declaration_is_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "current", [{}, {"policies": 3}, {"policies": {"labelValues": 1, "labelValueDefinitions": [2]}}]
+    "current",
+    [
+        {},
+        {"policies": 3},
+        {"policies": {"labelValues": 1, "labelValueDefinitions": [2]}},
+        {"createdAt": 5},
+        {"createdAt": "yesterday"},
+    ],
 )
 def test_whatever_stands_there_can_be_replaced(current: dict[str, Any]) -> None:
     assert compare_declarations(current, WANTED) != []

@@ -307,6 +307,9 @@ def test_an_explanation_has_the_verdict_and_the_numbers_that_made_it() -> None:
     assert steps["bar", "blues"].outcome == "too weak"
     assert steps["bar", "blues"].numbers == pytest.approx({"score": 0.38 * 2 / 3, "needed": 0.3})
     assert steps["ruling", "jazz"].outcome == "denied"
+    by_artist = POLICY.explain(audio, author_tags=["blues"])
+    assert by_artist.verdict.labels == ("blues",)
+    assert [(step.rule, step.label) for step in by_artist.steps[-2:]] == [("stated", "blues"), ("styles", None)]
     assert POLICY.explain(clip("speech-a.ogg")).steps[-1].rule == "speech_like"
     assert POLICY.explain(heard({}, {}, rms_dbfs=-61.0)).steps[-1].numbers == {"rms_dbfs": -61.0, "needed": -60.0}
     assert POLICY.explain(audio, self_labels=["porn"]).steps[-1].rule == "self_label"

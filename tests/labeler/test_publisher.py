@@ -16,11 +16,11 @@ from core.clock import parse_datetime
 from core.errors import StoreBusy
 from core.keys import SigningKey
 from core.label import Label, NumberedLabel
-from core.types import Did
+from core.types import Account, AtUri, Cid, Did, Track, TrackState, make_tid
 from labeler import emission, publisher
 from labeler.publisher import Publisher
 from labeler.signing import BadLabel, verify
-from store import Store, labels, rulings
+from store import Store, accounts, labels, mirrors, rulings, tracks
 
 HOME = "at://did:plc:xbtmt2zjwlrfegqvch7fboei/fm.plyr.track/"
 URI = HOME + "3lbn5tqsb4s2x"
@@ -61,7 +61,7 @@ async def test_p2_p7_p15_p33_a_verdict_becomes_signed_unpinned_numbered_labels(
     store: Store, unlimited: Publisher, key: SigningKey, src: Did, clock: Any
 ) -> None:
     await put(store, ok("jazz", "electronic"), clock)
-    assert await unlimited.drain(5)
+    assert await unlimited.drain(20)
     rows = await log(store)
     assert shape(rows) == [(1, "jazz", False), (2, "electronic", False)]
     assert not await is_pending(store)
@@ -74,11 +74,11 @@ async def test_p2_p7_p15_p33_a_verdict_becomes_signed_unpinned_numbered_labels(
 
 async def test_publishing_again_changes_nothing(store: Store, unlimited: Publisher, clock: Any) -> None:
     await put(store, ok("jazz"), clock)
-    await unlimited.drain(5)
+    await unlimited.drain(20)
     for reason in ("a", "b"):  # the same labels for another reason: a new version of the verdict
         await put(store, Verdict(VerdictStatus.OK, ("jazz",), reason=reason), clock)
         assert await is_pending(store)
-        assert await unlimited.drain(5)
+        assert await unlimited.drain(20)
     assert shape(await log(store)) == [(1, "jazz", False)]
     assert not await is_pending(store)
 
@@ -87,11 +87,11 @@ async def test_p31_p36_a_withdrawn_verdict_negates_and_the_clock_may_step_back(
     store: Store, unlimited: Publisher, key: SigningKey, clock: Any
 ) -> None:
     await put(store, ok("jazz", "rock"), clock)
-    await unlimited.drain(5)
+    await unlimited.drain(20)
     for verdict in (EMPTY, ok("jazz"), EMPTY):
         clock.advance(-3600)
         await put(store, verdict, clock)
-        await unlimited.drain(5)
+        await unlimited.drain(20)
     rows = await log(store)
     assert shape(rows) == [
         (1, "jazz", False),
@@ -134,7 +134,7 @@ async def test_p67_a_crash_before_the_commit_loses_nothing_and_repeats_nothing(
             await unlimited.publish_pending()
     assert await log(store) == []
     assert await is_pending(store)
-    await unlimited.drain(5)
+    await unlimited.drain(20)
     assert shape(await log(store)) == [(1, "jazz", False), (2, "rock", False)]
 
 
@@ -147,8 +147,8 @@ async def test_a_verdict_that_changes_meanwhile_stays_pending(store: Store, unli
             await put(store, verdict, clock)
             await asyncio.sleep(0)
 
-    await asyncio.gather(rejudge(), *(unlimited.drain(5) for _ in range(3)))
-    await unlimited.drain(5)
+    await asyncio.gather(rejudge(), *(unlimited.drain(20) for _ in range(3)))
+    await unlimited.drain(20)
     rows = await log(store)
     assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
     assert {row.label.val for row in {row.label.key: row for row in rows}.values() if not row.label.neg} == {"pop"}
@@ -251,6 +251,26 @@ async def test_p47_hourly_and_daily_budgets_hold_across_restarts(
     assert [round(hours, 1) for hours in times] == [0.0] * 5 + [1.0] * 3 + [24.0] * 2
 
 
+async def test_p47_a_dispute_does_not_wait_for_the_day_after_a_backfill_that_used_up_the_budget(
+    store: Store, key: SigningKey, src: Did, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emission, "LONG_BUDGETS", ((20, 3_600_000_000), (30, 86_400_000_000)))
+    limited = Publisher(store, key=key, src=src, clock=clock, labels_per_second=4)
+    for number in range(25):
+        await put(store, ok("jazz"), clock, f"{HOME}{number}")
+    for _ in range(40):
+        await limited.publish_pending()
+        clock.advance(1)
+    assert len(await log(store)) == 20
+    async with store.write() as tx:
+        await rulings.put(tx, f"{HOME}3", Ruling(denied=frozenset({"jazz"})), now_us=clock.now_us())
+        await labels.put_verdict(tx, f"{HOME}3", ok("rock"), now_us=clock.now_us())
+    for _ in range(4):
+        await limited.publish_pending()
+        clock.advance(1)
+    assert shape(await log(store))[20:] == [(21, "jazz", True), (22, "rock", False)]
+
+
 async def test_a_verdict_that_asks_for_nothing_new_needs_no_room(
     store: Store, key: SigningKey, src: Did, clock: Any
 ) -> None:
@@ -260,6 +280,44 @@ async def test_a_verdict_that_asks_for_nothing_new_needs_no_room(
     await put(store, ok("jazz"), clock)
     assert await limited.publish_pending() == 0.0
     assert await limited.publish_pending() is None
+
+
+@pytest.mark.parametrize("rate", [None, 4.0])
+async def test_p39_p151_of_an_account_that_is_away_things_are_taken_back_and_nothing_new_is_said(
+    store: Store, key: SigningKey, src: Did, clock: Any, rate: float | None
+) -> None:
+    """On its posts as on its tracks; the rest follows when it is back."""
+    post = "at://did:plc:xbtmt2zjwlrfegqvch7fboei/app.bsky.feed.post/3lbn5tqsb4s2x"
+    limited = Publisher(store, key=key, src=src, clock=clock, labels_per_second=rate)
+    did = Did("did:plc:xbtmt2zjwlrfegqvch7fboei")
+
+    async def stand(*, active: bool) -> None:
+        async with store.write() as tx:
+            await accounts.put(tx, Account(did, active=active), now_us=clock.now_us())
+
+    async with store.write() as tx:
+        track = Track(AtUri.parse(URI), Cid("record"), make_tid(clock.now_us()), "Song", clock.now_us())
+        await tracks.put(tx, track, state=TrackState.READY, reason=None, now_us=clock.now_us())
+        await mirrors.put(tx, post, URI, now_us=clock.now_us())
+        await labels.put_verdict(tx, URI, ok("jazz", "rock"), now_us=clock.now_us())
+    await emission_times(limited, store, clock)
+    await stand(active=False)
+    await put(store, ok("rock", "pop"), clock)
+    await put(store, ok("folk"), clock, f"{HOME}of-somebody-unknown")
+    await emission_times(limited, store, clock)
+    left = (await log(store))[4:]
+    assert [(row.label.uri, row.label.val, row.label.neg) for row in left] in (
+        [(URI, "jazz", True), (post, "jazz", True), (f"{HOME}of-somebody-unknown", "folk", False)],
+        [(post, "jazz", True), (URI, "jazz", True), (f"{HOME}of-somebody-unknown", "folk", False)],
+    )
+    assert await limited.publish_pending() is None
+    await stand(active=True)
+    await emission_times(limited, store, clock)
+    assert {(row.label.uri, row.label.val, row.label.neg) for row in (await log(store))[7:]} == {
+        (URI, "pop", False),
+        (post, "pop", False),
+    }
+    assert not await is_pending(store)
 
 
 async def test_drain_gives_up_at_its_deadline_and_keeps_the_rest(
@@ -273,7 +331,7 @@ async def test_drain_gives_up_at_its_deadline_and_keeps_the_rest(
 
 
 async def until(store: Store, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(await log(store)) < count:
             await asyncio.sleep(0.005)
 
@@ -309,7 +367,7 @@ async def test_run_tries_again_after_a_transient_error_and_ends_with_any_other(
     errors.append(Crash())
     await put(store, ok("rock"), clock)
     with pytest.raises(Crash):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
     assert await is_pending(store)
 
 

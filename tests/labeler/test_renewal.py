@@ -90,6 +90,15 @@ async def test_p41_a_query_signs_what_it_serves_and_stores_it(store: Store, src:
     assert verify(label, NEW.public)
 
 
+async def test_p41_a_query_of_what_is_renewed_waits_for_no_writer(store: Store, src: Did, stored: list[Label]) -> None:
+    renew = Renewal(store, src=src, key=NEW)
+    renew.under_way = True
+    methods = LabelMethods(store, src=src, renewal=renew)
+    before = await ask(methods, SUBJECT + "3")
+    async with store.write(), asyncio.timeout(20):
+        assert await ask(methods, SUBJECT + "3") == before
+
+
 async def test_p41_p43_a_stream_signs_what_it_serves_also_what_it_had_encoded_before(
     store: Store, src: Did, key: SigningKey, stored: list[Label]
 ) -> None:

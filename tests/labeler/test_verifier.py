@@ -218,6 +218,15 @@ async def test_p6_p64_p65_frames_that_can_be_read_and_are_not_as_they_should_be(
     assert rules(await verifier.read(frame)) == [rule]
 
 
+async def test_p65_a_signature_that_is_sent_as_a_link_is_found(verifier: Verifier, made: Any) -> None:
+    """What our decoder gives is the same, what a strict reader gets is not; a careless encoder makes such links."""
+    cid_like = next(label for n in range(50_000) if (label := made(n / 1000)) and encode(label.sig)[0] == 0xD8)
+    assert rules(await verifier.read(message_frame("#labels", {"seq": 1, "labels": [cid_like.fields()]}))) == ["P6"]
+    assert rules(await verifier.read(labels_frame(2, [cid_like]))) == ["P36"]
+    marked = {**cid_like.fields(), "cid": b"\xff" * 64}
+    assert "P6" in rules(await verifier.read(message_frame("#labels", {"seq": 3, "labels": [marked]})))
+
+
 async def test_p64_the_servers_own_errors_are_raised(verifier: Verifier) -> None:
     with pytest.raises(ErrorFrame, match="ConsumerTooSlow"):
         await verifier.read(error_frame("ConsumerTooSlow"))

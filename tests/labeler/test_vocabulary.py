@@ -161,6 +161,15 @@ def test_p17_to_p23_the_linter_names_the_broken_rule(says: str, spoil: Callable[
     assert any(word in fault for fault in faults for word in says.split("|")), faults
 
 
-@pytest.mark.parametrize("record", [{}, {"policies": []}, {"policies": {"labelValues": [1, None, {}]}}])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"createdAt": 5},
+        {"policies": []},
+        {"policies": {"labelValues": [1, None, {}]}},
+        {"policies": {"labelValues": [], "labelValueDefinitions": [{"identifier": []}]}},
+    ],
+)
 def test_the_linter_survives_what_is_no_record_at_all(record: dict[str, Any]) -> None:
     assert lint_declaration(record) != []

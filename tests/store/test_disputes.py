@@ -178,7 +178,7 @@ async def test_what_a_report_said_stays_when_its_account_is_deleted(store, make)
         await wishes.put(tx, block, now_us=START_US)
         await wishes.forget(tx, make.did(1), before_rev="zzzzzzzzzzzzz")
         assert (await wishes.of(tx, make.did(1))).scope is Scope.ALL
-        assert not await wishes.known(tx, record)
+        assert await wishes.said(tx, record) is None
         later = wishes.in_report(make.did(1), Scope.NONE, now_us=START_US + 1)
         assert await wishes.put(tx, later, now_us=START_US + 1)
         assert (await wishes.of(tx, make.did(1))).scope is Scope.NONE

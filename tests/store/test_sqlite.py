@@ -208,7 +208,7 @@ PLANS = {
     "mirrors.range_end": ["SEARCH t USING INTEGER PRIMARY KEY (rowid>?)"],
     "mirrors.wanted": ["SEARCH t USING INTEGER PRIMARY KEY (rowid>?", "SEARCH l USING INDEX link_by_target"],
     "mirrors.held": ["SEARCH t USING INTEGER PRIMARY KEY (rowid>?", "SEARCH m USING INDEX mirror_of_track"],
-    "mirrors.posts_of": ["SEARCH m USING INDEX mirror_of_track", "SEARCH t USING", "SEARCH a USING"],
+    "mirrors.posts_of": ["SEARCH mirror USING INDEX mirror_of_track"],
     "pages.due": ["page_due (due_us<?)"],
     "pages.waiting": ["page_due"],
     "pages.forget_nothing": ["page_settled (due_us<?)"],
@@ -228,7 +228,7 @@ PLANS = {
     "tracks.of_audio": ["SEARCH t USING INDEX track_of_audio"],
     # The two steps in this order: what waits is taken from its index in turn, not all of it sorted.
     "labels.pending": [
-        "SCAN verdict USING INDEX verdict_pending\nCORRELATED",
+        "SCAN v USING INDEX verdict_pending\nCORRELATED",
         "SEARCH l USING INDEX label_current (uri=?)",
     ],
     "labels.reflected": [
@@ -248,6 +248,9 @@ PLANS = {
     "served.log": ["SEARCH label USING INTEGER PRIMARY KEY (rowid>?)"],
     "served.signed_otherwise": ["SEARCH label USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
     "labels.newest_seq": ["SEARCH label"],
+    # From the last address on, or a kill switch over 50 000 tracks walks all of them two thousand times.
+    "holds.labelled": ["SEARCH t USING COVERING INDEX sqlite_autoindex_track_1 (uri>?)", "SEARCH v USING"],
+    "dossiers.disputes_with": ["dispute_of_track (uri>? AND uri<?)", "dispute_of_reporter (reporter=?)"],
 }
 
 

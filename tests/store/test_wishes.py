@@ -24,8 +24,8 @@ async def test_only_a_newer_revision_counts(store, make):
         assert await wishes.of(tx, make.did(0)) == Standing(Scope.ALL)
         assert await wishes.put(tx, wish(make, 1, Scope.NONE, rev=3), now_us=NOW)
         assert await wishes.of(tx, make.did(0)) == Standing()
-        assert await wishes.known(tx, wish(make, 1).uri)
-        assert not await wishes.known(tx, wish(make, 2).uri)
+        assert await wishes.said(tx, wish(make, 1).uri) is not None
+        assert await wishes.said(tx, wish(make, 2).uri) is None
 
 
 @pytest.mark.parametrize(
