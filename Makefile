@@ -18,8 +18,9 @@ install: models ## environment in .venv and the default model pack
 models: $(VENV)/.installed
 	@$(BIN)/earmark models pull musicnn
 
+# A process a core, each with whole files: they share no data, and what is set up for a file is set up once.
 test: models $(VENV)/.dev ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 # Node and the servers lie in the user's cache, or in EARMARK_TEST_NETWORK; installed again for another lock file only.
 test-network: models $(VENV)/.dev ## run the tests against the reference PDS and PLC directory (fetches 0.5 GB once)

@@ -12,6 +12,7 @@ import hashlib
 import sys
 import tempfile
 import time
+from contextlib import aclosing
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -102,10 +103,11 @@ def _serve_ours(stream: Recorded) -> None:
             f"ws://127.0.0.1:{port}", interest, clock=clock, log=log, directory=Known(stream.keys), allow_loopback=True
         )
         found = 0
-        async for event in relay.stream(None):
-            found += isinstance(event, RecordEvent) and event.collection == MUSIC and event.verified
-            if event.position == last:
-                return found
+        async with aclosing(relay.stream(None)) as events:
+            async for event in events:
+                found += isinstance(event, RecordEvent) and event.collection == MUSIC and event.verified
+                if event.position == last:
+                    return found
         raise RuntimeError("the stream ended")
 
     def answer(port: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from core.clock import Clock, backoff_seconds
@@ -82,8 +83,9 @@ class Ingest:
         await self.source.committed(events)
 
     async def _read(self, queue: asyncio.Queue[Event], cursor: int | None) -> None:
-        async for event in self.source.stream(cursor):
-            await queue.put(event)
+        async with aclosing(self.source.stream(cursor)) as events:  # the connection too, when we stop with a full queue
+            async for event in events:
+                await queue.put(event)
 
     async def _next_batch(self, queue: asyncio.Queue[Event]) -> list[Event]:
         """At least one event; more until the batch is full or a quarter of a second has passed."""

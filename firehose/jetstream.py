@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Literal
 from urllib.parse import urlencode, urlsplit
@@ -15,7 +15,8 @@ from core.log import Log
 from firehose.events import Event, Interest, RecordEvent, SeenEvent
 from firehose.jetevents import Notice, Told
 from firehose.jetwires import V1, V2, Wire
-from firehose.socket import Dropped, ReconnectingSource, purpose_suffix, stream_origin
+from firehose.line import Dropped
+from firehose.socket import ReconnectingSource, purpose_suffix, stream_origin
 from firehose.source import HostHealth
 from firehose.watch import SKEW_US, Watch
 from firehose.zstd import Inflater
@@ -76,7 +77,7 @@ class Jetstream(ReconnectingSource):
         self._turn = 0
         self._begin(None)
 
-    def stream(self, cursor: int | None) -> AsyncIterator[Event]:
+    def stream(self, cursor: int | None) -> AsyncGenerator[Event, None]:
         """See Source.stream."""
         self._begin(cursor)  # what an earlier reader took may not have been kept
         return super().stream(cursor)

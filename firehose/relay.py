@@ -12,8 +12,9 @@ from core.log import Log
 from core.ports import Directory
 from firehose.events import Event, Interest, SeenEvent
 from firehose.frames import RepoFrame, decode_repo_frame, glance
+from firehose.line import Dropped
 from firehose.notary import Notary
-from firehose.socket import Dropped, ReconnectingSource, purpose_suffix, stream_origin
+from firehose.socket import ReconnectingSource, purpose_suffix, stream_origin
 
 PATH = "/xrpc/com.atproto.sync.subscribeRepos"
 SEEN_SECONDS = 1.0  # the cursor moves at least this often past frames of no interest
@@ -65,6 +66,7 @@ class Relay(ReconnectingSource):
         self._on_future_cursor = on_future_cursor
         self._go_live = False
         self._newest: int | None = None  # in this connection
+        self._ahead: int | None = None  # newest of what is skimmed already; never behind the position
         self._heard_before_us: int | None = None  # when there was a cursor to continue from
         self._told_of_gap = False
         self._last_seen = 0.0
@@ -73,19 +75,27 @@ class Relay(ReconnectingSource):
     def _address(self, position: int | None) -> str:
         self._newest, self._told_of_gap = None, False
         self._heard_before_us = None if position is None else self.health.heard_us
-        if position is None or self._go_live:
+        self._ahead = None if self._go_live else position
+        if self._ahead is None:
             return self._endpoint
         return f"{self._endpoint}?cursor={position}"
 
-    def _skim(self, frame: bytes | str) -> int | None:
+    def _skim(self, frame: bytes, caught_up: bool) -> int | None:
         """Frames that follow each other and do not matter, as nearly all do. Everything else `_read` has to judge."""
-        if isinstance(frame, str):
+        seq, ahead = glance(frame, self._interest), self._ahead
+        if seq is None or ahead is None or seq <= ahead:
             return None
-        seq, position = glance(frame, self._interest), self._position  # the position is never behind `_newest`
-        if seq is None or position is None or seq <= position:
+        self._ahead = seq
+        if self._read_next:
+            self._read_next = False
             return None
-        self._newest = seq
+        if caught_up:
+            self._newest = self._position = seq
         return seq
+
+    def _catch_up(self, first: int, last: int) -> None:
+        self._rise(first)
+        self._newest = self._position = last
 
     async def _read(self, frame: bytes | str) -> tuple[int | None, Sequence[Event]]:
         if isinstance(frame, str):
@@ -106,9 +116,8 @@ class Relay(ReconnectingSource):
     async def _take(self, seq: int, frame: bytes, decoded: RepoFrame | None) -> tuple[int | None, Sequence[Event]]:
         """The events of a numbered frame, in the right order and proven."""
         first, now = self._newest is None, self._clock.monotonic()
-        if self._newest is not None and seq <= self._newest:
-            raise Dropped(f"sequence number {seq} after {self._newest}")  # P162
-        self._newest = seq
+        self._rise(seq)
+        self._newest, self._ahead = seq, max(seq, self._ahead or 0)
         gap: tuple[Event, ...] = ()
         if self._go_live:
             self._go_live = False
@@ -124,6 +133,10 @@ class Relay(ReconnectingSource):
             events = events or (SeenEvent(seq),)
         # A frame is done with its last event: a batch that ends between two of them must not move the cursor past it.
         return seq, (*gap, *(replace(event, position=max(seq - 1, 0)) for event in events[:-1]), *events[-1:])
+
+    def _rise(self, seq: int) -> None:
+        if self._newest is not None and seq <= self._newest:
+            raise Dropped(f"sequence number {seq} after {self._newest}")  # P162
 
     def _jump(self, seq: int, frame: bytes, *, first: bool) -> tuple[Event, ...]:
         """Note the time of an event. A gap if it is the first after a pause that was longer than the upstream's memory,

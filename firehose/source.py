@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -71,8 +71,8 @@ class Source(Protocol):
     @property
     def health(self) -> Health: ...
 
-    def stream(self, cursor: int | None) -> AsyncIterator[Event]:
-        """Events after the cursor (None: from now on). Ends only by cancellation; reconnects by itself.
+    def stream(self, cursor: int | None) -> AsyncGenerator[Event, None]:
+        """Events after the cursor (None: from now on). Never ends by itself; reconnects. Close it to hang up.
 
         An event's `position` is what may be stored as cursor once it is applied.
         """

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
 from core.clock import Clock
@@ -88,12 +87,12 @@ class Tap(ReconnectingSource):
     async def committed(self, events: Sequence[Event]) -> None:
         """See Source.committed: acknowledges the messages. One that gets lost on the way is repeated."""
         numbers = dict.fromkeys(event.position for event in events if not isinstance(event, GapEvent))
-        with suppress(ConnectionError, TimeoutError, aiohttp.ClientError):
+        with suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(ACK_SECONDS):
                 for number in numbers:
-                    if self._socket is None:
+                    if self._line is None:
                         return
-                    await self._socket.send_str(f'{{"type":"ack","id":{number}}}')
+                    await self._line.send(f'{{"type":"ack","id":{number}}}')
 
     def _address(self, position: int | None) -> str:
         return self._endpoint

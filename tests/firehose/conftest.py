@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import datetime as dt
+import hashlib
 import logging
 import os
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -13,6 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 from aiohttp import WSMsgType, web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from core.analysis import Analysis, Space, Verdict, VerdictStatus, generation_of
 from core.clock import SystemClock
@@ -221,6 +228,94 @@ def positions(events: list[Event]) -> list[int]:
     return [event.position for event in events]
 
 
+def certificate(folder: Path, host: str) -> Path:
+    """Of a server that vouches for itself: key and certificate in one file."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    plain = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = folder / f"{host}.pem"
+    path.write_bytes(plain + built.public_bytes(encoding))
+    return path
+
+
+def trusted_server(folder: Path, monkeypatch: pytest.MonkeyPatch, host: str = "localhost") -> ssl.SSLContext:
+    """What a server of that name needs for this process to trust it."""
+    pem, context = certificate(folder, host), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    return context
+
+
+def ws_frame(opcode: int, data: bytes = b"", *, last: bool = True, reserved: int = 0, masked: bool = False) -> bytes:
+    """One websocket frame, which may break every rule there is (RFC 6455, 5.2)."""
+    length, mask = len(data), 0x80 if masked else 0
+    head = bytes((last << 7 | reserved << 4 | opcode,))
+    if length < 126:
+        head += bytes((mask | length,))
+    else:
+        head += (
+            bytes((mask | 126,)) + length.to_bytes(2) if length < 65_536 else bytes((mask | 127,)) + length.to_bytes(8)
+        )
+    return head + bytes(4 if masked else 0) + data
+
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class RawServers:
+    """Servers on loopback that say what a test writes, byte for byte; the requests that they were sent."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self._servers: list[asyncio.Server] = []
+        self._talks: set[asyncio.Task[Any] | None] = set()
+
+    async def start(
+        self, talk: Talk, *, opens: bool = True, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> int:
+        """The port. `opens`: agrees to the websocket before it talks."""
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._talks.add(asyncio.current_task())
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
+                if opens:
+                    writer.write(agreement(self.requests[-1]))
+                await talk(reader, writer)
+            writer.transport.abort()
+
+        server = await asyncio.start_server(answer, host, 0, ssl=tls)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        for server in self._servers:
+            server.close()
+        for task in self._talks - {None}:
+            task.cancel()  # type: ignore[union-attr]
+        await asyncio.gather(*self._talks, return_exceptions=True)  # type: ignore[arg-type]
+
+
+def agreement(request: str) -> bytes:
+    """The answer to a handshake (RFC 6455, 4.2.2)."""
+    key = next(line.split()[1] for line in request.split("\r\n") if line.lower().startswith("sec-websocket-key:"))
+    accepted = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    return head + b"Sec-WebSocket-Accept: " + accepted + b"\r\n\r\n"
+
+
 class Kit:
     """Builders, as one fixture (test modules cannot import each other)."""
 
@@ -230,6 +325,7 @@ class Kit:
     cid_of, cid_text = staticmethod(cid_of), staticmethod(cid_text)
     Upstream, linger, take = Upstream, staticmethod(linger), staticmethod(take)
     identity_frame, positions = staticmethod(identity_frame), staticmethod(positions)
+    certificate, trusted_server, ws_frame = map(staticmethod, (certificate, trusted_server, ws_frame))
 
 
 @pytest.fixture
@@ -335,6 +431,13 @@ async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
     yield start
     for runner in runners:
         await runner.cleanup()
+
+
+@pytest.fixture
+async def raw() -> AsyncIterator[RawServers]:
+    servers = RawServers()
+    yield servers
+    await servers.stop()
 
 
 @pytest.fixture

@@ -50,14 +50,20 @@ class Scripted:
         self.asked: list[int | None] = []
         self.taken = 0
         self.kept = 0
+        self.open = False
 
     async def stream(self, cursor: int | None) -> AsyncIterator[Event]:
         self.asked.append(cursor)
-        for event in self.events:
-            if cursor is None or event.position > cursor:
-                self.taken += 1
-                yield event
-        await asyncio.Event().wait()
+        self.open = True
+        try:
+            for event in self.events:
+                if cursor is None or event.position > cursor:
+                    self.taken += 1
+                    yield event
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.02)  # saying goodbye takes a moment
+            self.open = False
 
     async def committed(self, events: Sequence[Event]) -> None:
         self.kept += len(events)
@@ -490,6 +496,20 @@ async def test_above_the_high_water_mark_nothing_is_read(store: Store, ingest: A
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_stopping_while_nothing_is_taken_hangs_up_first(ingest: Any) -> None:
+    source = Scripted([SeenEvent(number) for number in range(1, 31)])
+    reading = ingest(source, batch_events=2, high_water=-1)
+    task = asyncio.create_task(reading.run())
+    async with asyncio.timeout(10):
+        while source.taken < 3:  # two wait, and one more waits to
+            await asyncio.sleep(0.01)
+    assert source.open
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not source.open
 
 
 async def test_without_a_high_water_mark_waiting_jobs_stop_nobody(store: Store, ingest: Any, kit: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import gzip
 import ssl
 from pathlib import Path
@@ -11,9 +10,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from core.errors import Crowded, RateLimited, Unreachable, UnsafeHost
 from firehose.guard import Guard, Origin
@@ -156,32 +152,11 @@ class Pinning(Guard):
         return ["127.0.0.3", "127.0.0.1"]  # nobody listens on the first
 
 
-def certificate(folder: Path, host: str) -> Path:
-    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    plain = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = folder / f"{host}.pem"
-    path.write_bytes(plain + built.public_bytes(encoding))
-    return path
-
-
 @pytest.mark.parametrize("named", ["pds.example.com", "other.example.com"])
 async def test_P206_tls_is_checked_against_the_name_while_connecting_to_the_vetted_address(
-    clock: Any, serve: Any, tmp_path: Path, named: str
+    kit: Any, clock: Any, serve: Any, tmp_path: Path, named: str
 ) -> None:
-    pem = certificate(tmp_path, named)
+    pem = kit.certificate(tmp_path, named)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(pem)
     trusting = ssl.create_default_context(cafile=pem)

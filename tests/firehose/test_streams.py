@@ -21,7 +21,7 @@ T0 = SystemClock().now_us() - 600_000_000
 
 
 @pytest.mark.parametrize(
-    "url", ["ws://relay.example.com", "http://relay.example.com", "ftp://x.com", "wss://", "wss://a:b"]
+    "url", ["ws://relay.example.com", "http://relay.example.com", "ftp://x.com", "wss://", "wss://a:b", "wss://a..b"]
 )
 def test_an_upstream_beyond_loopback_is_wss(url: str, clock: Any, log: Any) -> None:
     with pytest.raises(Misconfigured):
@@ -35,6 +35,9 @@ def test_P158_the_name_of_a_cursor_is_kind_host_and_path(clock: Any, log: Any) -
     assert Jetstream(hosts, MUSIC, clock=clock, log=log).name == "jetstream:jet1.example.com/subscribe"
     second = Jetstream(hosts, MUSIC, clock=clock, log=log, wire="v2", purpose="posts")
     assert second.name == "jetstream:jet1.example.com/xrpc/network.bsky.jetstream.subscribeEvents#posts"
+    assert Relay("müsic.example.com", MUSIC, clock=clock, log=log)._endpoint.startswith(
+        "wss://xn--msic-0ra.example.com/"
+    )
     with pytest.raises(Misconfigured):
         Jetstream([], MUSIC, clock=clock, log=log)
 
