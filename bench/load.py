@@ -1,7 +1,7 @@
 """HTTP load onto a server of another process, over many connections.
 
-`python -m bench.load PORT LABELS`: asks queryLabels for one subject after another until stdin closes, then prints how
-many answers came and how long the worst of them took, in seconds.
+`python -m bench.load PORT SUBJECTS`: asks queryLabels for one subject after another until stdin closes, then prints how
+many answers came and how long the worst of them took, in seconds. Says "asking" first, once an answer has come.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ STEP = 7_919  # prime to the number of subjects: neighbours are not asked for on
 async def get(
     port: int, paths: Iterator[str], *, connections: int, seconds: float, headers: str = ""
 ) -> tuple[int, list[float]]:
-    """Keep `connections` busy for that long: requests answered with 200, and the seconds each took."""
+    """Keep `connections` busy for that long, each with one request at least: how many were answered with 200, and the
+    seconds each took.
+    """
     took: list[float] = []
     until = time.monotonic() + seconds
 
     async def connection() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while time.monotonic() < until:
+        began = 0.0
+        while began < until:
             began = time.monotonic()
             writer.write(f"GET {next(paths)} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
@@ -43,7 +46,8 @@ async def get(
 
 async def _worst(port: int, subjects: int) -> None:
     paths = (query_path(subject(number * STEP % subjects)) for number in itertools.count())
-    took: list[float] = []
+    _, took = await get(port, paths, connections=1, seconds=0.001)
+    print("asking", flush=True)
     stopped = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     while not stopped.done():
         took += (await get(port, paths, connections=1, seconds=0.001))[1]

@@ -43,7 +43,6 @@ def run(*, short: bool) -> dict[str, Any]:
         database = Path(folder) / "labels.db"
         asyncio.run(fill(database, labels))
         with label_server(database) as (port, _):
-            before = usage(port)["cpu_seconds"]
             asking = subprocess.Popen(
                 [sys.executable, "-m", "bench.load", str(port), str(labels // LABELS_OF_TRACK)],
                 stdin=subprocess.PIPE,
@@ -51,6 +50,9 @@ def run(*, short: bool) -> dict[str, Any]:
                 text=True,
             )
             with asking:
+                assert asking.stdout is not None
+                asking.stdout.readline()
+                before = usage(port)["cpu_seconds"]
                 seconds = asyncio.run(replay(port, labels))
                 after = usage(port)
                 queries, worst = asking.communicate()[0].split()
