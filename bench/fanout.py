@@ -74,6 +74,6 @@ def run(*, short: bool) -> dict[str, Any]:
         "p50_ms": round(1000 * waited[len(waited) // 2], 1),
         "p99_ms": round(1000 * waited[int(len(waited) * 0.99)], 1),
         "worst_ms": round(1000 * waited[-1], 1),
-        "rss_mb": round(spent["peak_kb"] / 1024),
+        "rss_mb": spent["peak_mb"],
     }
     return {"metrics": metrics, "peer": {}, "ratio": {}}

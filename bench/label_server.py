@@ -8,7 +8,6 @@ handler that does nothing.
 from __future__ import annotations
 
 import asyncio
-import resource
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from bench.worker import peak_resident_mb
 from core import sections
 from core.clock import SystemClock, format_datetime
 from core.keys import SigningKey
@@ -69,8 +69,7 @@ async def serve(path: Path) -> None:
     methods = LabelMethods(store, src=SRC)
 
     async def usage(_: web.Request) -> web.Response:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return json_answer({"cpu_seconds": time.process_time(), "peak_kb": peak})
+        return json_answer({"cpu_seconds": time.process_time(), "peak_mb": peak_resident_mb()})
 
     async def publish(_: web.Request) -> web.Response:
         label = Label(SRC, subject(0), VALUES[0], format_datetime(clock.now_us()), sig=bytes(64))

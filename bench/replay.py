@@ -61,6 +61,6 @@ def run(*, short: bool) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "worst_query_ms": round(1000 * float(worst), 1),
         "queries": int(queries),
-        "rss_mb": round(after["peak_kb"] / 1024),
+        "rss_mb": after["peak_mb"],
     }
     return {"metrics": metrics, "peer": {}, "ratio": {}}
