@@ -64,7 +64,7 @@ def command(
         raise click.UsageError("--network-only serves until it is stopped: it takes neither --once nor --json")
     try:
         if network_only:
-            asyncio.run(run_network_only(folder, out, say=lambda line: click.echo(line, err=True)))
+            asyncio.run(run_network_only(folder, out, port=port, say=lambda line: click.echo(line, err=True)))
             return
         good = asyncio.run(_demo(settings, log, folder, port=port, once=once, as_json=as_json))
     except DemoFailed as error:

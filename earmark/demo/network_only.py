@@ -48,9 +48,10 @@ allow_loopback = true
 """
 
 
-async def run_network_only(folder: Path | None, out: Path | None, *, say: Callable[[str], None]) -> None:
+async def run_network_only(folder: Path | None, out: Path | None, *, port: int, say: Callable[[str], None]) -> None:
     """Starts the network, writes `earmark.toml` and `label.key` into `out` (default: a new temporary folder), publishes
-    the music of `folder` (default: our own pieces), and serves until SIGTERM or Ctrl-C.
+    the music of `folder` (default: our own pieces), and serves until SIGTERM or Ctrl-C. `port` is for the service that
+    will join; a free one if it is taken.
     """
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -61,7 +62,7 @@ async def run_network_only(folder: Path | None, out: Path | None, *, say: Callab
     if recordings is not None and not recordings:
         raise DemoFailed(f"no audio files in {folder}")
     async with Network() as network:
-        port = free_port(8420)
+        port = free_port(port)
         url = f"http://127.0.0.1:{port}"
         labeler = create_labeler(network, endpoint=url)
         key_file = out / "label.key"

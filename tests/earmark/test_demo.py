@@ -91,7 +91,7 @@ def test_demo_of_an_empty_folder_says_so(tmp_path: Path) -> None:
 def network_only(out: Path, **environment: str) -> Iterator[dict[str, str]]:
     """The test network in its own process; yields what it published: title -> uri."""
     process = subprocess.Popen(
-        [*EARMARK, "demo", "--network-only", "--out", str(out)],
+        [*EARMARK, "demo", "--network-only", "--port", "0", "--out", str(out)],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | environment,
