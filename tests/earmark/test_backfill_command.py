@@ -150,7 +150,7 @@ async def test_there_is_one_at_a_time_and_it_stops_with_its_listener(
 ) -> None:
     for number in range(3):
         publish(network, network.create_account(f"artist{number}.test"), b"sound", "one")
-    network.switches.pds_delay_seconds = 0.2
+    network.switches.pds_delay_seconds = 2.0  # the other one has begun long before this one is done
     settings = Settings.load(write_config(tmp_path, network))
     async with running(network, settings.model_copy(update={"service": _anywhere(settings)})) as live:
         process = await asyncio.create_subprocess_exec(*command(tmp_path / "config.toml"))
