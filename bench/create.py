@@ -10,6 +10,7 @@ slow or busy machine the goal is 0.42 of it, which is 15 000 where 36 000 are si
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import tempfile
 import time
@@ -87,6 +88,8 @@ async def _create(folder: Path, verdicts: int) -> dict[str, float]:
     store = await Store.open(folder / "labels.db", clock=clock)
     publisher = Publisher(store, key=SigningKey(b"\x07" * 32), src=SRC, clock=clock, labels_per_second=None)
     told = iter(_script(verdicts))
+    gc.collect()
+    gc.freeze()  # what is to be handed is ours, not the publisher's
 
     async def task() -> None:
         for uri, verdict in told:

@@ -57,7 +57,7 @@ class Round:
         )
 
 
-def pressing(wanted: Sequence[tuple[PendingVerdict, Sequence[Label]]]) -> int:
+def _pressing(wanted: Sequence[tuple[PendingVerdict, Sequence[Label]]]) -> int:
     """How many of these labels go before ordinary ones."""
     return sum(_turn(verdict, label) is not Turn.OTHER for verdict, todo in wanted for label in todo)
 
@@ -87,14 +87,15 @@ class Emission:
         self._fill()
         self._tokens -= count
 
-    async def room(self, reader: Reader, wanted: int, pressing: int) -> int:
-        """How many of `wanted` labels, none of which is in the log yet, may leave now, those that press first."""
+    async def room(self, reader: Reader, wanted: Sequence[tuple[PendingVerdict, Sequence[Label]]]) -> int:
+        """How many of these labels, none of which is in the log yet, may leave now, those that press first."""
+        count = sum(len(todo) for _, todo in wanted)
         if not self._rate:
-            return wanted
+            return count
         self._fill()
         tokens = int(self._tokens + 1e-9)
-        room = await self._most(reader, min(wanted, tokens), share=1.0)
-        return max(room, await self._most(reader, min(pressing, tokens), share=_RESERVE))
+        room = await self._most(reader, min(count, tokens), share=1.0)
+        return max(room, await self._most(reader, min(_pressing(wanted), tokens), share=_RESERVE))
 
     async def _most(self, reader: Reader, count: int, *, share: float) -> int:
         """So many of `count` labels keep the budgets, times `share`."""

@@ -11,7 +11,7 @@ from core.clock import Clock, backoff_seconds, format_datetime
 from core.errors import Transient
 from core.keys import SigningKey
 from core.types import Did
-from labeler.emission import Emission, Round, pressing
+from labeler.emission import Emission, Round
 from labeler.reconcile import reconcile
 from labeler.signing import BadLabel, sign_all
 from store import Store, Tx, labels
@@ -136,7 +136,7 @@ class Publisher:
             return None
         now = format_datetime(self._clock.now_us())
         wanted = [(one, reconcile(self._src, one.uri, one.labels, one.current, now=now)) for one in waiting]
-        room = await self._emission.room(tx, sum(len(each) for _, each in wanted), pressing(wanted))
+        room = await self._emission.room(tx, wanted)
         this = Round.of(wanted, room)
         await labels.settle(tx, this.settled)
         await labels.defer(tx, this.turns)

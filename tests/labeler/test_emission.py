@@ -53,9 +53,9 @@ def test_p47_what_leaves_is_never_less_pressing_than_what_stays(told: list[tuple
         assert this.turns.get(verdict.uri, verdict.turn) == min(stays, default=verdict.turn)
 
 
-@pytest.mark.parametrize("wanted", [1, 7, 40])
+@pytest.mark.parametrize("count", [1, 7, 40])
 async def test_p47_a_budget_is_used_to_its_last_label_and_not_beyond(
-    store: Store, key: SigningKey, src: Did, clock: Any, monkeypatch: pytest.MonkeyPatch, wanted: int
+    store: Store, key: SigningKey, src: Did, clock: Any, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     """Labels that are in the log count by when they were made, whoever asks and however much."""
     monkeypatch.setattr(emission, "LONG_BUDGETS", ((20, 3_600_000_000),))
@@ -64,11 +64,13 @@ async def test_p47_a_budget_is_used_to_its_last_label_and_not_beyond(
             cts = format_datetime(clock.now_us() - age * 1_000_000)
             made = sign_all([Label(src, f"{HOME}{age}", "jazz", cts)], key)
             await labels.append(tx, made, key_id="did:key:z")
+    ordinary, pressing = [asked(1, Turn.OTHER, 0, count)], [asked(1, Turn.RULED, 0, count)]
+    mixed = [asked(1, Turn.OTHER, 1, count - 1)]
     async with store.read() as reader:
-        assert await Emission(clock, 1000).room(reader, wanted, 0) == min(wanted, 5)
-        assert await Emission(clock, 1000).room(reader, wanted, wanted) == min(wanted, 7)  # a tenth more
-        assert await Emission(clock, 1000).room(reader, wanted, 1) == min(wanted, 5)
-        assert await Emission(clock, None).room(reader, wanted, 0) == wanted
+        assert await Emission(clock, 1000).room(reader, ordinary) == min(count, 5)
+        assert await Emission(clock, 1000).room(reader, pressing) == min(count, 7)  # a tenth more
+        assert await Emission(clock, 1000).room(reader, mixed) == min(count, 5)
+        assert await Emission(clock, None).room(reader, ordinary) == count
         clock.advance(2)
-        assert await Emission(clock, 1000).room(reader, wanted, 0) == min(wanted, 6)
-        assert await Emission(clock, 4).room(reader, wanted, wanted) == 1
+        assert await Emission(clock, 1000).room(reader, ordinary) == min(count, 6)
+        assert await Emission(clock, 4).room(reader, pressing) == 1

@@ -1,7 +1,6 @@
 """reconcile is a fixed point: what it asks for, once done, leaves nothing to ask for."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,5 +99,5 @@ def test_p37_an_expired_label_is_not_active() -> None:
 
 def test_p15_rows_of_others_and_of_other_subjects_are_left_alone() -> None:
     label = Label(SRC, URI, "jazz", format_datetime(NOW))
-    foreign = [replace(label, src="did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"), replace(label, uri=URI + "2")]
+    foreign = [label._replace(src="did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"), label._replace(uri=URI + "2")]
     assert reconcile(SRC, URI, (), foreign, now=format_datetime(NOW)) == []

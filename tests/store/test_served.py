@@ -64,8 +64,7 @@ async def test_what_was_committed_is_seen_at_once_and_reading_in_passing_never_h
         assert await labels.newest_seq(store.peek) == 50 * number
         await _append(store, *(make.label(50 * number + offset) for offset in range(50)))
     assert await labels.newest_seq(store.peek) == 20_000
-    wal, whole = place.path.with_name("earmark.db-wal").stat().st_size, place.path.stat().st_size
-    assert wal < whole / 2
+    assert place.path.with_name("earmark.db-wal").stat().st_size < 20_000_000  # of 28 MB that were written to it
 
 
 async def test_a_peek_during_a_write_sees_what_was_before_it(store, make):
