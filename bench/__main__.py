@@ -30,6 +30,11 @@ BENCHES = {
     "replay": "50 000 labels to 10 subscribers (goals: 500 000 a CPU second, worst query meanwhile 100 ms, 200 MB)",
     "fanout": "live labels to 1 000 subscribers: from commit to arrival (goal: p99 100 ms on an idle machine)",
     "create": "labels made live by 64 tasks that await their commit, synchronous=FULL (goal: 15 000 a CPU second)",
+    "skeleton": "getFeedSkeleton, 100 000 tracks (goals: 14 000 anonymous, 7 000 with a token a CPU s; p99 5 ms)",
+    "index": "vectors searched, graphs rebuilt, synthetic and heard (goals: recall@50 .99, no removed track returned)",
+    "snapshots": "20 feeds over 100 000 tracks ranked anew: time, memory, and the event loop's lag (goal: p99 50 ms)",
+    "mmr": "500 tracks to 50 that are good and unlike each other, against the textbook's loops (goal: 50x)",
+    "month": "30 days of a mood feed, 200 to 20 000 tracks: who had a turn (goal: 9 in 10 of the admitted)",
 }
 
 

@@ -58,20 +58,20 @@ async def _measure(track: Path, tracks: int, rounds: int) -> dict[str, float]:
         for _ in range(rounds):
             for crew, size in ((alone, 1), (both, 2)):
                 spent, began = _cpu_seconds(crew.pids), time.perf_counter()
-                async with _listen_for_lag(lags), asyncio.TaskGroup() as work:
+                async with listen_for_lag(lags), asyncio.TaskGroup() as work:
                     for _ in range(tracks):
                         work.create_task(crew.analyse(track))
                 hourly[size].append(tracks * 3600 / (time.perf_counter() - began))
                 cpu[size].append((_cpu_seconds(crew.pids) - spent) / tracks)
     found = {f"tracks_per_hour_{size}": round(median(values), 1) for size, values in hourly.items()}
     found |= {f"cpu_seconds_a_track_{size}": round(median(values), 3) for size, values in cpu.items()}
-    return found | {"lag_p99_ms": _p99(lags), "lag_worst_ms": round(max(lags), 2)}
+    return found | {"lag_p99_ms": p99(lags), "lag_worst_ms": round(max(lags), 2)}
 
 
 async def _attack(track: Path) -> dict[str, float]:
     """One child hangs, one is killed, two tracks are heard afterwards. Raises RuntimeError if it went another way."""
     lags: list[float] = []
-    async with _crew(2, deadline_seconds=_DEADLINE_SECONDS) as crew, _listen_for_lag(lags):
+    async with _crew(2, deadline_seconds=_DEADLINE_SECONDS) as crew, listen_for_lag(lags):
         hung, killed = crew.pids
         victims = [asyncio.create_task(crew.analyse(track)) for _ in range(2)]
         await asyncio.sleep(0.1)  # both are in the middle of it
@@ -81,7 +81,7 @@ async def _attack(track: Path) -> dict[str, float]:
         if sorted(type(fate).__name__ for fate in fates) != [ChildCrashed.__name__, Deadline.__name__]:
             raise RuntimeError(f"one ought to have hung and one to have crashed, not {fates}")
         await asyncio.gather(crew.analyse(track), crew.analyse(track))
-    return {"lag_p99_ms_attacked": _p99(lags), "lag_worst_ms_attacked": round(max(lags), 2)}
+    return {"lag_p99_ms_attacked": p99(lags), "lag_worst_ms_attacked": round(max(lags), 2)}
 
 
 @asynccontextmanager
@@ -95,7 +95,7 @@ async def _crew(children: int, *, deadline_seconds: float = 120.0) -> AsyncItera
 
 
 @asynccontextmanager
-async def _listen_for_lag(lags: list[float]) -> AsyncIterator[None]:
+async def listen_for_lag(lags: list[float]) -> AsyncIterator[None]:
     async def beat() -> None:
         while True:
             asked = time.perf_counter()
@@ -111,7 +111,7 @@ async def _listen_for_lag(lags: list[float]) -> AsyncIterator[None]:
             await beating
 
 
-def _p99(lags: Sequence[float]) -> float:
+def p99(lags: Sequence[float]) -> float:
     return round(float(np.percentile(lags, 99)), 2)
 
 

@@ -18,20 +18,38 @@ STEP = 7_919  # prime to the number of subjects: neighbours are not asked for on
 
 
 async def get(
-    port: int, paths: Iterator[str], *, connections: int, seconds: float, headers: str = ""
+    port: int,
+    paths: Iterator[str],
+    *,
+    connections: int,
+    seconds: float,
+    headers: str = "",
+    tokens: Iterator[str] | None = None,
+    rate: float | None = None,
 ) -> tuple[int, list[float]]:
     """Keep `connections` busy for that long, each with one request at least: how many were answered with 200, and the
     seconds each took.
+
+    `tokens`: one a request, until there are no more. `rate`: so many requests a second in all, not as many as can be.
     """
     took: list[float] = []
     until = time.monotonic() + seconds
 
-    async def connection() -> None:
+    async def connection(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        due = time.monotonic() + (number / rate if rate else 0.0)
         began = 0.0
         while began < until:
+            if rate:
+                await asyncio.sleep(due - time.monotonic())
+                due += connections / rate
+            token = None if tokens is None else next(tokens, None)
+            if tokens is not None and token is None:
+                break
+            authorization = f"Authorization: Bearer {token}\r\n" if token else ""
             began = time.monotonic()
-            writer.write(f"GET {next(paths)} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode())
+            head = f"GET {next(paths)} HTTP/1.1\r\nHost: localhost\r\n{headers}{authorization}\r\n"
+            writer.write(head.encode())
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 raise RuntimeError(f"the server answers {head[:60]!r}")
@@ -40,7 +58,7 @@ async def get(
             took.append(time.monotonic() - began)
         writer.close()
 
-    await asyncio.gather(*(connection() for _ in range(connections)))
+    await asyncio.gather(*(connection(number) for number in range(connections)))
     return len(took), took
 
 

@@ -21,7 +21,7 @@ PACK_OF_TAGGER: Mapping[TaggerName, PackName] = {
     "moodtheme": "effnet",  # 56 Jamendo moods and themes
     "heads": "effnet",  # two-class heads, the positive class of each: "danceability", "voice"
 }
-LISTENING = "2"  # raised whenever the same packs would yield another analysis (front ends, pooling, acoustics)
+LISTENING = "3"  # raised whenever the same packs would yield another analysis (front ends, pooling, acoustics)
 
 
 class Space(StrEnum):
@@ -30,18 +30,27 @@ class Space(StrEnum):
     MUSICNN_SOUND = "musicnn-sound"  # f32 [400], L2-normalised: sound-alike (POLICY-MUSICNN)
     MUSICNN_TAGS = "musicnn-tags"  # f32 [100], clipped z-scores, not normalised: moods by inner product
     EFFNET_SOUND = "effnet-sound"  # f32 [1280], L2-normalised: sound-alike
+    EFFNET_TAGS = "effnet-tags"  # f32 [457], scores as they are (models.styles): styles, moods, voice
     CLAP = "clap"  # f32 [512], L2-normalised: shared by audio and text
 
     @property
     def pack(self) -> PackName:
         """The pack that fills it."""
-        return {"musicnn-sound": "musicnn", "musicnn-tags": "musicnn", "effnet-sound": "effnet", "clap": "clap"}[self]  # type: ignore[return-value]
+        return _PACK_OF_SPACE[self]
 
 
+_PACK_OF_SPACE: Mapping[Space, PackName] = {
+    Space.MUSICNN_SOUND: "musicnn",
+    Space.MUSICNN_TAGS: "musicnn",
+    Space.EFFNET_SOUND: "effnet",
+    Space.EFFNET_TAGS: "effnet",
+    Space.CLAP: "clap",
+}
 DIMENSIONS: Mapping[Space, int] = {
     Space.MUSICNN_SOUND: 400,
     Space.MUSICNN_TAGS: 100,
     Space.EFFNET_SOUND: 1280,
+    Space.EFFNET_TAGS: 457,
     Space.CLAP: 512,
 }
 

@@ -6,7 +6,7 @@
         Truncated TooShort TooLong UnknownDid(Tombstoned) Poison Withdrawn NotUnderstood Unproven OptedOut
       Transient(retry_after?)   the job goes back to ready with backoff
         Unreachable RateLimited Crowded Deadline ChildCrashed NoChild StoreBusy DiskFull
-        Unanswered AccountAway
+        Unstored Unanswered AccountAway
       Misconfigured(key, remedy)  stops the process, exit code 2
       Corrupt(what)               stops the process: never "start fresh"
       XrpcError(name, status)     becomes the wire's {error, message}
@@ -201,6 +201,13 @@ class DiskFull(Transient):
 
     reason = "disk_full"
     patient = True  # the machine's trouble, not the audio's
+
+
+class Unstored(Transient):
+    """What could be made again was not stored; the message says why. The older copy stays."""
+
+    reason = "unstored"
+    patient = True
 
 
 class Unanswered(Transient):

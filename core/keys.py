@@ -6,7 +6,7 @@ Signatures are 64 bytes r||s, low-S made and demanded (P7, P8), deterministic (R
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 import coincurve
@@ -36,6 +36,8 @@ class PublicKey:
 
     curve: Curve
     point: bytes
+    # Finding a point's other half takes as long as checking a signature with it: done once, with the first one.
+    _parsed: list[coincurve.PublicKey] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def from_multikey(cls, text: str) -> Self:
@@ -93,7 +95,9 @@ class PublicKey:
             if not (r > 0 and 0 < s <= _K256_HALF_ORDER):
                 return False
             try:
-                return coincurve.PublicKey(self.point).verify(cdata_to_der(deserialize_compact(sig)), data)
+                if not self._parsed:
+                    self._parsed.append(coincurve.PublicKey(self.point))
+                return self._parsed[0].verify(cdata_to_der(deserialize_compact(sig)), data)
             except Exception:  # coincurve raises bare Exception for r >= n
                 return False
         if not (r > 0 and 0 < s <= _P256_HALF_ORDER):

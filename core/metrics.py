@@ -65,6 +65,9 @@ class Metrics:
             registry=r,
         )
         self.anonymous = Counter("earmark_feed_tokens", "Feed requests by token", ["token"], registry=r)
+        self.interactions = Counter(
+            "earmark_feed_interactions", "What readers did with posts in feeds", ["feed", "event"], registry=r
+        )
         self.feed_entries = Gauge("earmark_feed_entries", "Entries of the newest snapshot", ["feed"], registry=r)
         self.reanalysis = Gauge(
             "earmark_reanalysis", "Recordings for the generation that is being built", ["state"], registry=r

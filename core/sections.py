@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import NoDecode
 
 from core.analysis import PackName
-from core.types import parse_did, parse_nsid
+from core.types import AtUri, parse_did, parse_nsid
 
 
 def is_loopback(host: str) -> bool:
@@ -75,12 +75,23 @@ def _did_or_nothing(value: str) -> str:
     return parse_did(value) if value else value
 
 
+DidOrNothing = Annotated[str, AfterValidator(_did_or_nothing)]
+
+
 def _file_or_nothing(value: object) -> object:
     """An empty text would be this very folder."""
     return None if value == "" else value
 
 
 File = Annotated[Path | None, BeforeValidator(_file_or_nothing)]
+
+
+def _post_or_nothing(value: str) -> str:
+    if value and AtUri.parse(value).collection != "app.bsky.feed.post":
+        raise ValueError("write the at-uri of a post: at://did:.../app.bsky.feed.post/...")
+    return value
+
+
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 HttpsAddress = Annotated[str, AfterValidator(_https_address)]
 
@@ -207,10 +218,21 @@ class Labeler(Section):
 
 
 class Announcer(Section):
-    """The account that posts one post a track."""
+    """The account that posts one post a track, of artists who asked for it."""
 
-    did: Annotated[str, AfterValidator(_did_or_nothing)] = Field(
-        "", description="DID of the announcing account, never the labeler's; empty: none"
+    did: DidOrNothing = Field("", description="DID of the announcing account, never the labeler's; empty: none")
+    password_file: File = Field(
+        None, description="file with an app password of that account; empty: nothing is announced"
+    )
+    opt_in_post: Annotated[str, AfterValidator(_post_or_nothing)] = Field(
+        "", description="at-uri of the account's pinned post: artists who like it are announced; needs a Constellation"
+    )
+    artists: Words[Annotated[str, AfterValidator(parse_did)]] = Field(
+        (), description="DIDs of artists who asked you to announce their tracks"
+    )
+    per_day: int = Field(3, ge=1, description="posts of one artist in 24 hours; an album is one")
+    quiet_hours: str = Field(
+        "", pattern=r"^(([01]?\d|2[0-3])-([01]?\d|2[0-3]))?$", description="hours (UTC) without posts, such as 22-7"
     )
 
 
@@ -246,13 +268,20 @@ class Limits(Section):
 class Feeds(Section):
     """Mood feeds."""
 
-    publisher_did: str = Field("", description="DID whose repo holds the feed records; empty: the labeler's")
-    service_did: str = Field("", description="DID of this service; empty: did:web of public_url's host")
-    min_posts: int = Field(15, ge=0, description="a mood feed opens when this many tracks have a usable post")
-    min_tracks: int = Field(50, ge=0, description="no mood feed opens below this many analysed tracks")
+    publisher_did: DidOrNothing = Field("", description="DID whose repo holds the feed records; empty: the labeler's")
+    service_did: DidOrNothing = Field("", description="DID of this service; empty: did:web of public_url's host")
+    min_posts: int = Field(15, ge=0, description="a feed opens when this many of its tracks have a usable post")
+    min_tracks: int = Field(50, ge=0, description="no feed but fresh and voices opens below this many analysed tracks")
     min_seconds: float = Field(30.0, ge=0, description="shorter tracks stay out of mood feeds")
     settle_seconds: float = Field(30.0, gt=0, description="news waits this long for more before feeds are ranked anew")
     catalogue: File = Field(None, description="feed definitions; empty: the built-in ones")
+    explainer: Annotated[str, AfterValidator(_post_or_nothing)] = Field(
+        "", description="at-uri of the post that personal feeds pin for people of whom nothing is known; empty: none"
+    )
+    password_file: File = Field(
+        None, description="file with an app password of publisher_did: feeds are published as they open; empty: by hand"
+    )
+    feedback_days: int = Field(180, ge=1, description="what viewers ask for less or more of is kept for so long")
 
 
 class Listening(Section):

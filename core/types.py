@@ -151,6 +151,7 @@ class Track:
     hold_until_us: int | None = None  # its artist releases it then: nothing is fetched or said before
     post_refs: tuple[str, ...] = ()  # at-uris of posts that the record itself names (R3)
     verified: bool = False  # seen in its account's signed tree
+    isrc: str | None = None  # of the recording, as its artist states it: 12 letters and digits
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property

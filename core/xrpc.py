@@ -33,21 +33,26 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: decoded parameters, lower-case headers, JSON body of a procedure."""
+    """One request: decoded parameters, lower-case headers, JSON body of a procedure, and the query as it came."""
 
     params: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """GET. `answer` returns a JSON object, or bytes that already are JSON. `bounded`: it sees to its own deadline."""
+    """GET. `answer` returns a JSON object, or bytes that already are JSON. `bounded`: it sees to its own deadline.
+
+    `ready` gives the answer to a query and headers if it lies ready, before anything is decoded; None if it does not.
+    """
 
     nsid: str
     answer: Callable[[Call], Awaitable[Mapping[str, Any] | bytes]]
     params: tuple[Param, ...] = ()
     bounded: bool = False
+    ready: Callable[[str, Mapping[str, str]], bytes | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

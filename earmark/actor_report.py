@@ -13,16 +13,19 @@ from core.types import Did, parse_did
 from core.xrpc import Call, Param, Query
 from earmark.dossier import Dossier, Place
 from store import Store
+from store.feedback import viewer_key
 
 SERVICE_FRAGMENT = "#atproto_labeler"
 MAX_LIMIT = 50
 
 
 class ActorReports:
-    """Answers with pages of a Dossier. The method's name begins with `authority`."""
+    """Answers with pages of a Dossier. The method's name begins with `authority`; feeds hash viewers with `secret`."""
 
-    def __init__(self, store: Store, *, src: Did, authority: str, directory: Directory, clock: Clock) -> None:
-        self._store, self._src = store, src
+    def __init__(
+        self, store: Store, *, src: Did, authority: str, secret: bytes, directory: Directory, clock: Clock
+    ) -> None:
+        self._store, self._src, self._secret = store, src, secret
         self._audiences = (src, src + SERVICE_FRAGMENT)  # P117
         self._directory, self._clock = directory, clock
         self.method = Query(
@@ -44,7 +47,8 @@ class ActorReports:
         place = Place.parse(call.params["cursor"])
         complete = await self._is_by(did, call.headers)
         async with self._store.read() as reader:
-            return await Dossier(reader, did, self._src, complete, call.params["limit"]).tell(place)
+            viewer = viewer_key(did, self._secret)
+            return await Dossier(reader, did, self._src, complete, call.params["limit"], viewer=viewer).tell(place)
 
     async def _is_by(self, did: Did, headers: Mapping[str, str]) -> bool:
         """Whether the account itself asks. A key is looked up for its own token only (P124): that of a stranger is

@@ -99,7 +99,8 @@ class Api:
         return [
             entry
             for entry in await self._feeds.preview(rkey)
-            if hidden.isdisjoint((AtUri.parse(entry.track_uri).did, AtUri.parse(entry.post_uri).did))
+            if entry.post_uri is not None
+            and hidden.isdisjoint((AtUri.parse(entry.track_uri).did, AtUri.parse(entry.post_uri).did))
         ]
 
     async def _feed(self, request: web.Request) -> web.Response:

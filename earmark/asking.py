@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from core.errors import Misconfigured
+from core.types import Did
+from earmark.session import Refused, Session, open_session
+from firehose.guard import Guard
 
 PASSWORD = "EARMARK_PDS_PASSWORD"  # noqa: S105 - the name of the variable, not what is in it
 
@@ -39,3 +44,20 @@ class Asking:
     def code(self, what: str) -> str:
         """A code that came by mail."""
         return str(click.prompt(what, err=True)).strip()
+
+
+@asynccontextmanager
+async def signed_in(
+    pds: str, did: Did, asking: Asking, tell: Callable[[str], None], *, guard: Guard, user_agent: str
+) -> AsyncIterator[Session]:
+    """A session of one of the operator's accounts. Raises Refused, Unreachable, RateLimited, UnsafeHost."""
+    async with open_session(pds, guard=guard, user_agent=user_agent) as session:
+        password = asking.password(did)
+        try:
+            await session.sign_in(did, password)
+        except Refused as error:
+            if error.name != "AuthFactorTokenRequired":
+                raise
+            tell("the account asks for the code that was mailed to its address")
+            await session.sign_in(did, password, code=asking.code("sign-in code"))
+        yield session

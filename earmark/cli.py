@@ -33,7 +33,8 @@ class _Verbs(click.Group):
         "disputes": ("disputes", "What artists and listeners say of labels; accept, reject, see who did what."),
         "labeler": ("labeler", "Enrol the account that signs labels; see what others see of it."),
         "labels": ("labels", "Why labels are as they are; list, take back, judge again, verify."),
-        "eval": ("eval", "How right the labels are on a folder of known music; fit thresholds to it."),
+        "eval": ("eval", "How right labels and feeds are on a folder of known music; fit thresholds."),
+        "feeds": ("feeds", "Which feeds there are and why; preview, try one out, publish them."),
         "models": ("models", "List, pull, verify and remove model packs."),
         "config": ("config", "Show the configuration in force."),
     }

@@ -23,14 +23,18 @@ from core.config import Settings
 from core.errors import Misconfigured
 from core.log import Log
 from core.metrics import Metrics
+from core.serviceauth import keys_of
 from core.taxonomy import Taxonomy
 from core.xrpc import Method
 from earmark import __version__
+from earmark.announcing import Announcer
 from earmark.api import Api
 from earmark.backfilling import ROUTE, Backfilling, Wish
 from earmark.changes import Changes
+from earmark.consenting import Consents
 from earmark.control import Control
 from earmark.ears import Ears, open_ears, open_store
+from earmark.finding import Finding
 from earmark.gauges import keep_near
 from earmark.intake import Intake
 from earmark.labelling import Labelling
@@ -38,19 +42,26 @@ from earmark.lexicon import lexicon_page
 from earmark.limits import Limits
 from earmark.network import ROUTE as NETWORK
 from earmark.network import Network
+from earmark.previewing import ROUTE as FEEDS
+from earmark.previewing import Previewing, Question
 from earmark.progress import SparingMeasure
+from earmark.publishing import Publisher
 from earmark.reanalysis import PutInPlace
 from earmark.recheck import recheck_visibility
 from earmark.roles import Roles, within
+from earmark.steering import Steering
+from earmark.tending import store_index, tend_index
 from earmark.vouching import Vouching
 from earmark.web import Web
 from earmark.worker import Worker
 from feedgen.catalogue import load_catalogue
+from feedgen.context import Contexts
 from feedgen.did_document import build_did_document
 from feedgen.live import LiveFeeds
 from feedgen.methods import FeedMethods
 from feedgen.posts import PostRules
-from feedgen.rank import Rules
+from feedgen.rules import Rules
+from firehose.constellation import Constellation
 from firehose.guard import LOOPBACK_NAMES, Guard
 from firehose.handles import Handles
 from firehose.identity import DidDirectory
@@ -58,6 +69,7 @@ from firehose.manners import Manners
 from firehose.repostatus import RepoStatus
 from firehose.safehttp import GuardedHttp
 from firehose.visibility import PlyrVisibility
+from models.catalogue import tag_names
 from models.moods import tag_positions
 from store import Store, generations, labels
 from store.generations import Generation
@@ -97,7 +109,7 @@ class Service:
             metrics=self.metrics,
         )
         self.network = Network(self.intake, self.manners, high_water=settings.queue.high_water, clock=clock)
-        taxonomy = Taxonomy.load()
+        self._taxonomy = taxonomy = Taxonomy.load()
         self.labelling = Labelling(
             settings,
             http=self._http,
@@ -111,6 +123,7 @@ class Service:
             settings.feeds.catalogue,
             taxonomy=taxonomy,
             known_tags=tag_positions(),
+            known_moods=tag_names("moodtheme"),
             min_seconds=settings.feeds.min_seconds,
         )
         self._children = settings.listening.children or os.cpu_count() or 1
@@ -128,12 +141,16 @@ class Service:
             ears = await self._open_ears(stack)
             await self._check_moods(ears)
             feeds = await self._feeds(ears)
-            server, web_app = self._web(ears.store, feeds)
+            steering = self._steering(ears.store, feeds)
+            stack.push_async_callback(steering.close)
+            server, web_app = self._web(ears, feeds, steering)
             site = await self._listen(stack, web_app)
             roles = Roles(log)
             self._start_roles(roles, ears, feeds)
+            roles.start("feeds-erasing", steering.erase_old)
             self.control.route(ROUTE, self._backfilling(ears.store, working=True).answer)
             self.control.route(NETWORK, partial(self.network.answer, ears.store))
+            self.control.route(FEEDS, self._previewing(ears, feeds).answer)
             self.labelling.route(self.control, ears.store)
             controlled = await stack.enter_async_context(AsyncExitStack())
             await controlled.enter_async_context(self.control.opened())
@@ -154,9 +171,9 @@ class Service:
                 await within(1.5, roles.stop("worker", "reanalysis"))
                 await within(1.0, roles.stop("labels"))
                 await self.labelling.drain(1.0)
-                await within(0.5, roles.stop("publish", "feeds", "recheck", "gauges"))
+                await within(0.5, roles.stop("publish", "feeds", "announcer", "recheck", "gauges"))
                 await within(1.0, server.subscriptions.close())
-                await within(1.5, feeds.index.checkpoint())
+                await within(1.5, store_index(feeds, log))
         log.info("stopped")
 
     async def reanalyse(self, *, again: bool, opened: Callable[[], None]) -> None:
@@ -178,6 +195,12 @@ class Service:
                 return _nothing_to_put_in_place
 
             await ears.reanalysis(prepare, background=False).finish(self._children + 1)
+
+    async def preview(self, question: Question) -> dict[str, Any]:
+        """In the foreground, without serving: what the feeds would be now. See Previewing.say."""
+        async with AsyncExitStack() as stack:
+            ears = await self._open_ears(stack)
+            return await self._previewing(ears, await self._feeds(ears)).say(question)
 
     async def backfill(self, wish: Wish) -> AsyncIterator[dict[str, Any]]:
         """In the foreground, without serving: see Backfilling.run. What is to be heard waits for the next start."""
@@ -236,6 +259,11 @@ class Service:
             roles.start(f"worker-{number}", self._worker(f"worker-{number}", ears).run)
         self.labelling.start(roles, store)
         roles.start("feeds", feeds.run)
+        roles.start("feeds-index", partial(tend_index, feeds, self.log))
+        if (password := self.settings.feeds.password_file) is not None:
+            roles.start("feeds-publisher", partial(self._publisher().keep_open, feeds, password, self.log))
+        if (secret := self.settings.announcer.password_file) is not None and self.settings.announcer.did:
+            roles.start("announcer", partial(self._announcer(store).run, secret))
         roles.start("reanalysis", ears.reanalysis(partial(self._prepare, ears, feeds), background=True).run)
         roles.start("recheck", partial(recheck_visibility, store, self.clock))
         roles.start("gauges", partial(keep_near, store, feeds, self.network, self.metrics, self._measure))
@@ -270,7 +298,47 @@ class Service:
             min_tracks=feeds.min_tracks,
             settle_seconds=feeds.settle_seconds,
             refresh_seconds=min(45.0, 1.5 * feeds.settle_seconds),
-            rules=Rules(posts=PostRules(others=self.settings.linking.others)),
+            contexts=Contexts(self._cursor_key()),
+            rules=Rules(posts=PostRules(self.settings.linking.others, self.settings.announcer.did or None)),
+        )
+
+    def _previewing(self, ears: Ears, feeds: LiveFeeds) -> Previewing:
+        return Previewing(ears, feeds, clock=self.clock)
+
+    def _publisher(self) -> Publisher:
+        return Publisher(
+            self.settings,
+            http=self._http,
+            directory=self.directory,
+            guard=self._guard,
+            user_agent=self._user_agent,
+            clock=self.clock,
+        )
+
+    def _announcer(self, store: Store) -> Announcer:
+        settings, prover = self.settings, self.intake.prover
+        url = settings.linking.constellation_url
+        consents = Consents(
+            store,
+            settings,
+            prover=prover,
+            constellation=Constellation(self._http, url) if url else None,
+            clock=self.clock,
+            log=self.log,
+        )
+        return Announcer(
+            store,
+            settings,
+            consents,
+            http=self._http,
+            directory=self.directory,
+            prover=prover,
+            handles=self._handles,
+            guard=self._guard,
+            user_agent=self._user_agent,
+            taxonomy=self._taxonomy,
+            clock=self.clock,
+            log=self.log,
         )
 
     async def _check_moods(self, ears: Ears) -> None:
@@ -287,8 +355,22 @@ class Service:
         queries = await ears.ask_moods(generation, self.catalogue)
         return partial(feeds.turn_to, index, queries)
 
-    def _web(self, store: Store, feeds: LiveFeeds) -> tuple[Web, web.Application]:
-        settings = self.settings
+    def _steering(self, store: Store, feeds: LiveFeeds) -> Steering:
+        return Steering(
+            store,
+            feeds,
+            self.settings,
+            self.intake.mapping,
+            http=self._http,
+            directory=self.directory,
+            taxonomy=self._taxonomy,
+            secret=self._cursor_key(),
+            clock=self.clock,
+            log=self.log,
+        )
+
+    def _web(self, ears: Ears, feeds: LiveFeeds, steering: Steering) -> tuple[Web, web.Application]:
+        store, settings, resolve_key = ears.store, self.settings, keys_of(self.directory)
         feed_methods = FeedMethods(
             feeds,
             service_did=settings.service_did,
@@ -296,7 +378,27 @@ class Service:
             key=self._cursor_key(),
             clock=self.clock,
             metrics=self.metrics,
+            viewing=steering.viewing,
+            resolve_key=resolve_key,
+            known_key=self.directory.known_key,
+            explainer=settings.feeds.explainer,
         )
+        said = steering.procedures(
+            feed_methods.rkeys, audiences=feed_methods.audiences, resolve_key=resolve_key, metrics=self.metrics
+        )
+        finding = Finding(
+            store,
+            feeds,
+            steering.viewing,
+            settings,
+            http=self._http,
+            directory=self.directory,
+            analyst=ears.crew,
+            secret=self._cursor_key(),
+            clock=self.clock,
+            log=self.log,
+        )
+        found = finding.methods(feed_methods.rkeys, audiences=feed_methods.audiences, resolve_key=resolve_key)
         api = Api(
             store=store,
             feeds=feeds,
@@ -319,10 +421,14 @@ class Service:
             async with store.read() as reader:
                 await labels.newest_seq(reader)
 
-        methods: list[Method] = [*self.labelling.methods(store), *feed_methods.queries()]
+        known = self.labelling.methods(store, viewer_secret=self._cursor_key())
+        methods: list[Method] = [*known, *feed_methods.queries(), *said, *found]
         server = Web(
             methods=methods,
-            pages=api.pages() | Changes(store).pages() | {"/api/lexicons": lexicon_page(settings.authority)},
+            pages=api.pages()
+            | Changes(store).pages()
+            | finding.pages()
+            | {"/api/lexicons": lexicon_page(settings.authority)},
             healthy=healthy,
             version=__version__,
             limits=Limits(settings.limits, self.clock),

@@ -75,11 +75,13 @@ async def may_decide_anew(r: Reader, stored: StoredTrack) -> bool:
 
 
 async def keep(tx: Tx, stored: StoredTrack, decision: Decision, *, now_us: int) -> None:
-    """Store the analysis if it is fresh, and the vectors if mood feeds may show the track; else take them away."""
+    """Store the analysis if it is fresh, and the vectors if feeds may show the track by how it sounds; else take them
+    away. What is labelled as no music keeps them too: field recordings have a place in feeds for sleep.
+    """
     if decision.fresh:
         assert stored.track.audio_key is not None
         await analyses.put(tx, stored.track.audio_key, decision.analysis, now_us=now_us)
-    if decision.verdict.rankable:
+    if decision.verdict.rankable or decision.verdict.labels:
         await analyses.put_vectors(tx, stored.track_id, decision.generation, decision.analysis.vectors)
     else:
         await analyses.drop_vectors(tx, stored.track_id, decision.generation)

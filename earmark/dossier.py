@@ -16,9 +16,10 @@ from core.types import Did
 from earmark.report import look_up
 from earmark.views import tell_labels, tell_view
 from labeler.certificate import tell_score
-from store import Reader, accounts, actions, dossiers, labels, mirrors, repos, rulings, signals, wishes
+from store import Reader, accounts, actions, dossiers, feedback, labels, mirrors, repos, rulings, signals, wishes
 from store.actions import Action
 from store.dossiers import DisputeNote
+from store.feedback import ViewerKey
 from store.wishes import Scope, WishKind
 
 MAX_HISTORY = 200  # label rows of one subject
@@ -61,8 +62,10 @@ class Place:
 class Dossier:
     """Reads one page in one snapshot."""
 
-    def __init__(self, reader: Reader, did: Did, src: Did, complete: bool, limit: int) -> None:
+    def __init__(self, reader: Reader, did: Did, src: Did, complete: bool, limit: int, *, viewer: ViewerKey) -> None:
+        """`viewer`: what stands for the account where it said something in feeds."""
         self._reader, self._did, self._src, self._complete, self._limit = reader, did, src, complete, limit
+        self._viewer = viewer
 
     async def tell(self, place: Place) -> dict[str, Any]:
         reader, did = self._reader, self._did
@@ -97,6 +100,8 @@ class Dossier:
             "disputes": disputes,
             "actions": done,
         }
+        if self._complete and place == Place():
+            report["feedback"] = await self._feedback()
         return report if following == Place(None, None, None, None) else report | {"cursor": str(following)}
 
     async def _account(self, *, active: bool, status: str | None) -> dict[str, Any]:
@@ -114,6 +119,13 @@ class Dossier:
                 told["bornAt"] = format_datetime(met[0])
         given = await signals.given(self._reader, self._did)
         return told | {"signals": _tell_signals(given)}
+
+    async def _feedback(self) -> list[dict[str, Any]]:
+        """What the account said in feeds of its own, all of it."""
+        return [
+            {"uri": said.track_uri, "feed": said.feed, "wish": said.wish.value, "at": format_datetime(said.at_us)}
+            for said in await feedback.of_viewer(self._reader, self._viewer)
+        ]
 
     async def _tracks(self, after: int | None) -> tuple[list[dict[str, Any]], int | None]:
         if after is None:

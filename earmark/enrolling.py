@@ -23,9 +23,9 @@ from core.ports import Identity
 from core.taxonomy import Taxonomy
 from core.types import Did, is_plc, parse_did
 from earmark import __version__
-from earmark.asking import Asking
+from earmark.asking import Asking, signed_in
 from earmark.keyring import load_keys
-from earmark.session import Refused, Session, open_session
+from earmark.session import Refused, Session
 from earmark.verifying import Verifying
 from firehose.guard import Guard
 from firehose.identity import DidDirectory
@@ -96,15 +96,7 @@ class Enroller:
     @asynccontextmanager
     async def signed_in(self, pds: str, asking: Asking, tell: Tell) -> AsyncIterator[Session]:
         """A session of the labeler's account. Raises Refused, Unreachable, RateLimited, UnsafeHost."""
-        async with open_session(pds, guard=self._guard, user_agent=self._user_agent) as session:
-            password = asking.password(self.did)
-            try:
-                await session.sign_in(self.did, password)
-            except Refused as error:
-                if error.name != "AuthFactorTokenRequired":
-                    raise
-                tell("the account asks for the code that was mailed to its address")
-                await session.sign_in(self.did, password, code=asking.code("sign-in code"))
+        async with signed_in(pds, self.did, asking, tell, guard=self._guard, user_agent=self._user_agent) as session:
             yield session
 
     async def change_identity(self, session: Session, plan: Plan, asking: Asking, tell: Tell) -> None:

@@ -210,5 +210,5 @@ def _both(one: Interest, other: Interest) -> Interest:
 
 def _our_dids(settings: Settings) -> frozenset[str]:
     """The accounts that an artist may block."""
-    ours = (settings.labeler.did, settings.service_did, settings.publisher_did)
+    ours = (settings.labeler.did, settings.service_did, settings.publisher_did, settings.announcer.did)
     return frozenset(did for did in ours if did)

@@ -78,14 +78,16 @@ class Labelling:
         key = self._certificate_key
         return key.public if key is not None and self.src == self.settings.service_did else None
 
-    def methods(self, store: Store) -> list[Method]:
-        """What the labeler answers over XRPC."""
+    def methods(self, store: Store, *, viewer_secret: bytes) -> list[Method]:
+        """What the labeler answers over XRPC. Feeds hash viewers with `viewer_secret`."""
         if self.enrolment.key is not None:
             self._renewal = Renewal(store, src=self.src, key=self.enrolment.key)
         labels = LabelMethods(store, src=self.src, renewal=self._renewal)
         authority, clock = self.settings.authority, self._clock
         own = OwnMethods(store, src=self.src, authority=authority, key=self._certificate_key, clock=clock)
-        known = ActorReports(store, src=self.src, authority=authority, directory=self._directory, clock=clock)
+        known = ActorReports(
+            store, src=self.src, authority=authority, secret=viewer_secret, directory=self._directory, clock=clock
+        )
         reports = ReportMethod(
             store,
             self._reporting(store),

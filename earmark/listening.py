@@ -14,8 +14,11 @@ from core.errors import Corrupt, Misconfigured
 from core.log import Log
 from models.pack import PackSet, select
 from store import Store, generations
+from store.checkpoint import sweep_checkpoints
 from store.generations import Generation, Living
-from store.index import VectorIndex, sweep_checkpoints
+from store.index import VectorIndex
+
+_JUDGES_OF_MOODS = frozenset({Space.CLAP, Space.EFFNET_TAGS, Space.MUSICNN_TAGS})  # spaces; any one will do
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ async def settle_listening(store: Store, settings: Settings, *, clock: Clock, lo
     how = "new tracks enter both"
     if obstacle is not None:
         how = "new tracks get labels now and enter feeds with the switch"
-        dark = settled.packs_of(living.serving).moods not in living.serving.spaces
+        dark = not _JUDGES_OF_MOODS & {*settled.packs_of(living.serving).spaces}
         log.error(
             "the packs that serve cannot listen any more",
             packs=",".join(living.serving.packs),

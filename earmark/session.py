@@ -51,10 +51,19 @@ class Session:
 
     async def call(self, nsid: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A procedure. Raises Refused, Unreachable, RateLimited."""
+        return await self._post(nsid, None if body is None else orjson.dumps(body), "application/json")
+
+    async def upload(self, content: bytes, mime: str) -> dict[str, Any]:
+        """The reference for a blob, to be put into a record within the hour. Raises what `call` raises."""
+        blob = (await self._post("com.atproto.repo.uploadBlob", content, mime)).get("blob")
+        if not isinstance(blob, dict):
+            raise Unreachable(f"{self._host} took an upload and names no blob")
+        return blob
+
+    async def _post(self, nsid: str, content: bytes | None, mime: str) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        content = None if body is None else orjson.dumps(body)
         if content is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = mime
         url = f"{self._pds}/xrpc/{nsid}"
         try:
             async with (

@@ -165,14 +165,20 @@ class Web:
         verbs = ("POST",) if isinstance(method, Procedure) else ("GET", "HEAD")
         if request.method not in verbs:
             raise XrpcError("InvalidRequest", f"{method.nsid} takes {verbs[0]}", status=405)
+        query = request.rel_url.raw_query_string
+        if isinstance(method, Query) and method.ready is not None:
+            self._refuse_body(request)
+            body = method.ready(query, request.headers)
+            if body is not None:
+                return json_answer(body)
         params = decode_params(method.params, request.query.items())
         if isinstance(method, Query):
             self._refuse_body(request)
             if method.bounded:
-                return json_answer(await method.answer(Call(params, request.headers)))
+                return json_answer(await method.answer(Call(params, request.headers, query=query)))
         async with asyncio.timeout(ANSWER_SECONDS):
             body = await self._body(request) if isinstance(method, Procedure) else None
-            return json_answer(await method.answer(Call(params, request.headers, body)))
+            return json_answer(await method.answer(Call(params, request.headers, body, query)))
 
     @staticmethod
     def _refuse_body(request: web.Request) -> None:

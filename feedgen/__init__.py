@@ -10,7 +10,7 @@ from feedgen.did_document import build_did_document
 from feedgen.live import FeedStatus, LiveFeeds
 from feedgen.methods import FeedMethods
 from feedgen.publish import build_generator_record, feed_uri
-from feedgen.rank import Rules
+from feedgen.rules import Rules
 
 __all__ = [
     "FeedMethods",

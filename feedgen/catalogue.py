@@ -1,20 +1,19 @@
-"""Reads the catalogue of mood feeds: the built-in one, or the operator's, and refuses what the network would."""
+"""Reads the catalogue of feeds: the built-in one, or the operator's, and refuses what the network would."""
 
 from __future__ import annotations
 
-import difflib
-import json
-import re
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from core.errors import Misconfigured
-from core.feed import PROMPT_WRAPPERS, MoodFeed
+from core.feed import PROMPT_WRAPPERS, Feed, FeedKind
 from core.taxonomy import Taxonomy
 from core.types import parse_rkey
+from feedgen.wording import Words, is_number, read_gates, read_weights, refuse_unknown
 
 # app.bsky.feed.generator (P100). A character here is a code point: never fewer than the graphemes that are counted
 # there, so what passes here passes there.
@@ -22,12 +21,13 @@ MAX_NAME_CHARACTERS, MAX_NAME_BYTES = 24, 240
 MAX_DESCRIPTION_CHARACTERS, MAX_DESCRIPTION_BYTES = 300, 3000
 
 _TOP_KEYS = ("_about", "template_wrappers", "feeds", "structural")
-_PROMPTS = ("pos", "neg", "veto", "allow_non_music")  # lists of texts
-_WEIGHTS = ("tags", "styles", "moods", "require")  # name -> weight
 _TEXTS = ("rkey", "displayName", "description")
+_LISTS = ("pos", "neg", "allow_non_music")  # of texts
+_WEIGHTS = ("tags", "styles", "moods")  # name -> weight
 _NUMBERS = ("min_seconds", "max_seconds")
-_FEED_KEYS = (*_TEXTS, "enabled", *_PROMPTS, *_WEIGHTS, *_NUMBERS)
-_TAG = re.compile(r"(?:msd|mtt):\S.*\Z")
+_FEED_KEYS = (*_TEXTS, "enabled", *_LISTS, *_WEIGHTS, "veto", "require", "mode", *_NUMBERS)
+_STRUCTURAL_KEYS = (*_TEXTS, "enabled", "kind", *_NUMBERS)
+_FRESH_SECONDS = 20.0  # FEEDS 4: what is shorter is no track
 
 
 def load_catalogue(
@@ -35,39 +35,52 @@ def load_catalogue(
     *,
     taxonomy: Taxonomy,
     known_tags: Collection[str] | None = None,
+    known_moods: Collection[str] | None = None,
     min_seconds: float = 30.0,
     max_seconds: float = 1200.0,
     include_disabled: bool = False,
-) -> tuple[MoodFeed, ...]:
-    """The mood feeds of a catalogue file (default: the packaged one), in its order; only enabled ones unless told.
+) -> tuple[Feed, ...]:
+    """The feeds of a catalogue file (default: the packaged one), in its order; only enabled ones unless told.
 
-    `min_seconds` and `max_seconds` hold for feeds that state none of their own. `known_tags` are the names of the tag
-    space ("msd:ambient"); without it only their form is checked. Raises Misconfigured, naming file, feed and key.
+    `min_seconds` and `max_seconds` hold where a feed of music states none of its own. `known_tags` are the names of the
+    tag space ("msd:ambient"), `known_moods` those of the mood tagger; without them only the form is checked. Raises
+    Misconfigured, naming file, feed and key.
     """
     source = path or files("feedgen").joinpath("feeds.json")
     name = str(path or "feeds.json")
     try:
-        table = json.loads(source.read_text(encoding="utf-8"))
+        table = orjson.loads(source.read_bytes())
     except (OSError, ValueError) as error:
         raise Misconfigured(name, f"cannot be read as a feed catalogue: {error}") from None
     if not isinstance(table, dict) or not isinstance(table.get("feeds"), list):
         raise Misconfigured(name, "must be an object with a list `feeds`")
-    _refuse_unknown(name, table, _TOP_KEYS)
+    refuse_unknown(name, table, _TOP_KEYS)
+    words = Words(taxonomy, known_tags, known_moods)
+    limits = {"min_seconds": min_seconds, "max_seconds": max_seconds}
     wrappers = _read_wrappers(name, table.get("template_wrappers", list(PROMPT_WRAPPERS)))
-    feeds: dict[str, MoodFeed] = {}
+    feeds: dict[str, Feed] = {}
     enabled: set[str] = set()
-    for place, row in enumerate(table["feeds"]):
-        where = f"{name}: feeds[{place}]"
-        if not isinstance(row, dict):
-            raise Misconfigured(where, "must be an object")
-        feed = _read_feed(where, {"min_seconds": min_seconds, "max_seconds": max_seconds} | row)
-        _check_words(f"{name}: {feed.rkey}", feed, taxonomy, known_tags)
+    for where, row, kinds in _rows(name, table):
+        feed = _read_structural(where, row, limits) if kinds else _read_mood(where, limits | row, wrappers, words)
         if feed.rkey in feeds:
             raise Misconfigured(where, f"the rkey {feed.rkey} occurs twice")
-        feeds[feed.rkey] = replace(feed, veto=_with_styles(feed.veto, taxonomy), wrappers=wrappers)
+        feeds[feed.rkey] = feed
         if row.get("enabled", True):
             enabled.add(feed.rkey)
     return tuple(feed for feed in feeds.values() if include_disabled or feed.rkey in enabled)
+
+
+def _rows(name: str, table: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Where each row stands, the row, and whether it is structural."""
+    for section in ("feeds", "structural"):
+        rows = table.get(section, [])
+        if not isinstance(rows, list):
+            raise Misconfigured(f"{name}: {section}", "must be a list")
+        for place, row in enumerate(rows):
+            where = f"{name}: {section}[{place}]"
+            if not isinstance(row, dict):
+                raise Misconfigured(where, "must be an object")
+            yield f"{name}: {row['rkey']}" if isinstance(row.get("rkey"), str) else where, row, section == "structural"
 
 
 def _read_wrappers(name: str, wrappers: object) -> tuple[str, ...]:
@@ -76,18 +89,57 @@ def _read_wrappers(name: str, wrappers: object) -> tuple[str, ...]:
     return tuple(wrappers)
 
 
-def _read_feed(where: str, row: Mapping[str, Any]) -> MoodFeed:
-    _refuse_unknown(where, row, _FEED_KEYS)
-    for key in _TEXTS:
-        if not isinstance(row.get(key), str) or not row[key].strip():
-            raise Misconfigured(f"{where}.{key}", "must be a text")
-    for key in _PROMPTS:
-        if not isinstance(texts := row.get(key, []), list) or not all(isinstance(text, str) for text in texts):
+def _read_mood(where: str, row: Mapping[str, Any], wrappers: tuple[str, ...], words: Words) -> Feed:
+    refuse_unknown(where, row, _FEED_KEYS)
+    common = _read_common(where, row)
+    for key in _LISTS:
+        if not isinstance(texts := row.get(key, []), list) or not all(_is_text(text) for text in texts):
             raise Misconfigured(f"{where}.{key}", "must be a list of texts")
-    for key in _WEIGHTS:
-        if not isinstance(weights := row.get(key, {}), dict) or not all(_is_number(n) for n in weights.values()):
-            raise Misconfigured(f"{where}.{key}", "must give each name a number")
-    if not all(_is_number(row[key]) for key in _NUMBERS) or not 0 <= row["min_seconds"] < row["max_seconds"]:
+    weights = {key: read_weights(f"{where}.{key}", row.get(key, {})) for key in _WEIGHTS}
+    if not any(weights["tags"].values()):
+        raise Misconfigured(f"{where}.tags", "needs at least one tag with a weight")
+    if "pos" in row and not row["pos"]:
+        raise Misconfigured(f"{where}.pos", "needs at least one prompt, or leave it out")
+    if row.get("neg") and not row.get("pos"):
+        raise Misconfigured(f"{where}.pos", "is missing: `neg` alone says nothing of what is wanted")
+    if row.get("mode") not in (None, "major", "minor"):
+        raise Misconfigured(f"{where}.mode", "must be major or minor")
+    words.check_tags(f"{where}.tags", weights["tags"])
+    words.check_styles(f"{where}.styles", weights["styles"])
+    words.check_moods(f"{where}.moods", weights["moods"])
+    words.check_styles(f"{where}.allow_non_music", row.get("allow_non_music", ()))
+    return Feed(
+        **common,
+        tags=weights["tags"],
+        prompts=tuple(row.get("pos", ())),
+        negative_prompts=tuple(row.get("neg", ())),
+        wrappers=wrappers,
+        styles=weights["styles"],
+        moods=weights["moods"],
+        vetoes=tuple(read_gates(f"{where}.veto", row.get("veto", []), words.read_veto)),
+        requirements=tuple(read_gates(f"{where}.require", row.get("require", []), words.read_requirement)),
+        non_music=tuple(row.get("allow_non_music", ())),
+        mode=row.get("mode"),
+    )
+
+
+def _read_structural(where: str, row: Mapping[str, Any], limits: Mapping[str, float]) -> Feed:
+    refuse_unknown(where, row, _STRUCTURAL_KEYS)
+    kinds = [kind.value for kind in FeedKind if kind is not FeedKind.MOOD]
+    if row.get("kind") not in kinds:
+        raise Misconfigured(f"{where}.kind", f"must be one of {', '.join(kinds)}")
+    kind = FeedKind(row["kind"])
+    music = kind not in (FeedKind.FRESH, FeedKind.VOICES)
+    usual = limits if music else {"min_seconds": _FRESH_SECONDS, "max_seconds": 1e5}
+    return Feed(**_read_common(where, {**usual, **row}), kind=kind)
+
+
+def _read_common(where: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What every feed has, as fields of Feed."""
+    for key in _TEXTS:
+        if not _is_text(row.get(key)):
+            raise Misconfigured(f"{where}.{key}", "must be a text")
+    if not all(is_number(row[key]) for key in _NUMBERS) or not 0 <= row["min_seconds"] < row["max_seconds"]:
         raise Misconfigured(f"{where}.min_seconds", "min_seconds and max_seconds must be numbers, the first smaller")
     if not isinstance(row.get("enabled", True), bool):
         raise Misconfigured(f"{where}.enabled", "must be true or false")
@@ -97,52 +149,19 @@ def _read_feed(where: str, row: Mapping[str, Any]) -> MoodFeed:
         parse_rkey(row["rkey"])
     except ValueError:
         raise Misconfigured(f"{where}.rkey", "is not a record key: letters, digits and . - _ ~ :") from None
-    return MoodFeed(
-        rkey=row["rkey"],
-        display_name=row["displayName"],
-        description=row["description"],
-        tags={tag: float(weight) for tag, weight in row.get("tags", {}).items()},
-        prompts=tuple(row.get("pos", ())),
-        negative_prompts=tuple(row.get("neg", ())),
-        veto=tuple(row.get("veto", ())),
-        min_seconds=float(row["min_seconds"]),
-        max_seconds=float(row["max_seconds"]),
-        extra={key: row[key] for key in ("styles", "moods", "require", "allow_non_music") if key in row},
-    )
+    return {
+        "rkey": row["rkey"],
+        "display_name": row["displayName"],
+        "description": row["description"],
+        "min_seconds": float(row["min_seconds"]),
+        "max_seconds": float(row["max_seconds"]),
+    }
 
 
-def _check_words(where: str, feed: MoodFeed, taxonomy: Taxonomy, known_tags: Collection[str] | None) -> None:
-    if not any(feed.tags.values()):
-        raise Misconfigured(f"{where}.tags", "needs at least one tag with a weight")
-    for tag in feed.tags:
-        if not _TAG.match(tag) or (known_tags is not None and tag not in known_tags):
-            raise Misconfigured(f"{where}.tags", f"unknown tag {tag!r}{_nearest(tag, known_tags or ())}")
-    for identifier in (*feed.veto, *feed.extra.get("styles", ()), *feed.extra.get("allow_non_music", ())):
-        if identifier not in taxonomy.parents and identifier not in taxonomy.styles:
-            near = _nearest(identifier, taxonomy.identifiers)
-            raise Misconfigured(f"{where}", f"unknown style {identifier!r}{near}")
-
-
-def _with_styles(veto: tuple[str, ...], taxonomy: Taxonomy) -> tuple[str, ...]:
-    """A veto on a parent holds for every style under it."""
-    return veto + tuple(style.identifier for style in taxonomy.styles.values() if style.parent in veto)
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _check_length(where: str, text: str, characters: int, byte_limit: int) -> None:
     if len(text) > characters or len(text.encode()) > byte_limit:
         raise Misconfigured(where, f"may have at most {characters} characters and {byte_limit} bytes")
-
-
-def _refuse_unknown(where: str, row: Mapping[str, Any], known: Collection[str]) -> None:
-    for key in row:
-        if key not in known:
-            raise Misconfigured(where, f"unknown key {key!r}{_nearest(key, known)}")
-
-
-def _nearest(word: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6

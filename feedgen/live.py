@@ -8,17 +8,25 @@ from dataclasses import dataclass, replace
 
 from core.clock import Clock
 from core.errors import Transient
-from core.feed import FeedEntry, MoodFeed, MoodQuery
+from core.feed import Feed, FeedEntry, FeedKind, Parts, Questions
 from core.log import Log
-from feedgen.candidates import Corpus, gather
+from feedgen.context import Contexts
+from feedgen.corpus import Corpus, gather
 from feedgen.cursor import Cursor
+from feedgen.fits import CheckBook
+from feedgen.likes import Likes
 from feedgen.posts import usable_posts
-from feedgen.rank import Ranking, Rules, rank
-from feedgen.snapshots import Page, Shelf
+from feedgen.rank import rank
+from feedgen.ranking import Ranking
+from feedgen.rules import SLOT_US, Rules
+from feedgen.scoring import measure
+from feedgen.snapshots import EMPTY, Page, Shelf, Snapshot, cut
+from feedgen.taste import Viewer
 from store import Store, tracks
 from store.index import VectorIndex
 from store.tracks import RankableTrack
 
+EARLY = frozenset({FeedKind.FRESH, FeedKind.VOICES})  # open in the smallest corpus (FEEDS 6)
 _GONE = "link"
 _TOPICS = ("vector", "label")  # a track entered, left or changed; everything else is found by the periodic look
 
@@ -42,10 +50,11 @@ class FeedStatus:
 
 
 class LiveFeeds:
-    """All mood feeds of a service.
+    """All feeds of a service.
 
-    `queries` says what each feed asks of `index`. A feed with fewer than `min_posts` entries, or a corpus of fewer than
-    `min_tracks` scored tracks, is dark: served empty and not announced.
+    `questions` are what mood feeds ask of `index`. A feed that matches fewer than `min_posts` tracks with a post is
+    dark: served empty and not announced; so is one that needs to know its corpus while that has fewer than `min_tracks`
+    tracks.
 
     After news a rebuild waits until the last one is `settle_seconds` old (times 36 snapshots: a reader's cursor holds
     for 18 minutes even while everything changes, P110); without news the store is looked at every `refresh_seconds`.
@@ -57,8 +66,8 @@ class LiveFeeds:
         self,
         store: Store,
         index: VectorIndex,
-        feeds: Sequence[MoodFeed],
-        queries: Mapping[str, MoodQuery],
+        feeds: Sequence[Feed],
+        questions: Questions,
         *,
         clock: Clock,
         log: Log,
@@ -68,11 +77,12 @@ class LiveFeeds:
         keep: int = 36,
         settle_seconds: float = 30.0,
         refresh_seconds: float = 45.0,
+        contexts: Contexts | None = None,
     ) -> None:
         self.feeds = tuple(feeds)
         self._store = store
         self._index = index
-        self._queries = {feed.rkey: queries[feed.rkey] for feed in feeds}
+        self._questions = questions
         self._clock = clock
         self._log = log
         self._rules = rules or Rules()
@@ -80,10 +90,17 @@ class LiveFeeds:
         self._min_tracks = min_tracks
         self._settle_seconds = settle_seconds
         self._refresh_seconds = refresh_seconds
-        self._shelves = {feed.rkey: Shelf(feed.rkey, keep=keep) for feed in feeds}
+        self.contexts = contexts or Contexts()
+        self._shelves = {feed.rkey: Shelf(feed.rkey, keep=keep, contexts=self.contexts) for feed in feeds}
+        self._checked = CheckBook()
+        self._rankings: Mapping[str, Ranking] = {}
+        self._slots: dict[str, int] = {}  # by feed: the six hours it was last ranked in
+        self._likes = Likes()
         self._statuses: dict[str, FeedStatus] = {}
+        self._corpus: Corpus | None = None
         self._posts: Mapping[str, tuple[str, ...]] = {}  # of each track that may be shown, the best first
         self._looked = -1  # how often the bell for links had rung when that was true
+        self._edition = 0
         self._building = asyncio.Lock()
         self._looking = asyncio.Lock()
 
@@ -98,8 +115,12 @@ class LiveFeeds:
 
     def entries(self, rkey: str) -> tuple[FeedEntry, ...]:
         """The newest order of a feed, dark or not: what an operator previews."""
-        newest = self._shelves[rkey].newest
-        return newest.entries if newest is not None else ()
+        return self._shelves[rkey].entries
+
+    async def ranking(self, rkey: str) -> Ranking:
+        """How the newest order of a feed came about, what was kept out of it and why. Raises KeyError if unknown."""
+        await self._ensure_built()
+        return self._rankings[rkey]
 
     async def preview(self, rkey: str) -> tuple[FeedEntry, ...]:
         """The newest order of a feed, dark or not, without tracks that are gone, each with its best post left."""
@@ -112,20 +133,72 @@ class LiveFeeds:
         await self._ensure_built()
         return tuple(status.rkey for status in self._statuses.values() if not status.dark)
 
+    @property
+    def edition(self) -> int | None:
+        """Another one whenever a page may be another; None while something may be gone that must be looked for."""
+        return self._edition if self._looked == self._store.bell.count(_GONE) else None
+
     async def page(self, rkey: str, cursor: Cursor | None, limit: int) -> Page:
         """A page of a feed (see `Shelf.page`); an empty one when the feed is dark. Raises KeyError if unknown."""
         shelf = self._shelves[rkey]
         await self._ensure_built()
         if self._statuses[rkey].dark:
-            return Page((), (), None)
+            return EMPTY
         await self._look_again()
-        return shelf.page(cursor, limit, lambda track_uri: self._posts.get(track_uri, ()))
+        return shelf.page(cursor, limit, self._living_posts)
 
-    async def turn_to(self, index: VectorIndex, queries: Mapping[str, MoodQuery]) -> None:
-        """Rank from another index from now on, with the queries that belong to its spaces: both or neither."""
+    async def rank_for(
+        self, feed: Feed, viewer: Viewer | None, *, head: str | None = None, with_posts: bool = True
+    ) -> Ranking:
+        """One viewer's order of a feed, which need not be in the catalogue, from the tracks that the newest snapshots
+        were ranked from. See `rank`.
+        """
+        corpus, now_us = await self.corpus(), self._clock.now_us()
+        return await asyncio.to_thread(
+            rank, feed, corpus, viewer, now_us=now_us, rules=self._rules, with_posts=with_posts, head=head
+        )
+
+    async def measure(self, feed: Feed, track_uri: str) -> Parts | None:
+        """The parts of one track's score in a mood feed, admitted or not; None if nothing can judge it."""
+        corpus, now_us = await self.corpus(), self._clock.now_us()
+        place = corpus.places.get(track_uri)
+        if place is None:
+            return None
+        return await asyncio.to_thread(measure, feed, corpus, place, now_us=now_us, rules=self._rules)
+
+    async def corpus(self) -> Corpus:
+        """What the newest snapshots were ranked from."""
+        await self._ensure_built()
+        assert self._corpus is not None
+        return self._corpus
+
+    async def living(self) -> Mapping[str, tuple[str, ...]]:
+        """The tracks that may be shown now, each with the posts that may show it, the best first."""
+        await self._ensure_built()
+        await self._look_again()
+        return self._posts
+
+    async def try_out(self, feed: Feed, questions: Questions) -> tuple[FeedStatus, Ranking]:
+        """How a feed that is in no catalogue would stand now, by `questions` of its own. Nothing of it is kept."""
+        async with self._building:
+            now_us = self._clock.now_us()
+            corpus = await gather(self._store, self._index, questions, CheckBook(), Likes(), now_us=now_us)
+        ranking = await asyncio.to_thread(rank, feed, corpus, now_us=now_us, rules=self._rules)
+        return self._assess(feed, ranking), ranking
+
+    async def page_of(self, rkey: str, snapshot: Snapshot, cursor: Cursor | None, limit: int) -> Page:
+        """A page of somebody's own order of a feed (see `cut`); an empty one when the feed is dark."""
+        await self._ensure_built()
+        if self._statuses[rkey].dark:
+            return EMPTY
+        await self._look_again()
+        return cut(snapshot, cursor, limit, self._living_posts)
+
+    async def turn_to(self, index: VectorIndex, questions: Questions) -> None:
+        """Rank from another index from now on, with the questions that belong to its spaces: both or neither."""
         async with self._building:
             self._index = index
-            self._queries = {feed.rkey: queries[feed.rkey] for feed in self.feeds}
+            self._questions = questions
 
     async def refresh(self) -> None:
         """Rank every feed anew from the store as it is. Raises StoreBusy; the last snapshots stay then."""
@@ -145,6 +218,9 @@ class LiveFeeds:
             await self._wait_for_news(seen)
             await asyncio.sleep(max(0.0, started + self._settle_seconds - self._clock.monotonic()))
 
+    def _living_posts(self, track_uri: str) -> Sequence[str]:
+        return self._posts.get(track_uri, ())
+
     async def _ensure_built(self) -> None:
         if self._statuses:
             return
@@ -154,28 +230,46 @@ class LiveFeeds:
 
     async def _rebuild(self) -> None:
         looked = self._store.bell.count(_GONE)
-        corpus = await gather(self._store, self._index, self._queries)
         now_us = self._clock.now_us()
-        rankings = await asyncio.to_thread(self._rank_all, corpus, now_us)
-        self._posts, self._looked = await asyncio.to_thread(self._posts_of, corpus.tracks, now_us), looked
+        corpus = await gather(self._store, self._index, self._questions, self._checked, self._likes, now_us=now_us)
+        posts = await asyncio.to_thread(self._posts_of, corpus.tracks, corpus, now_us)
+        rankings = await asyncio.to_thread(self._rank_all, corpus, posts, now_us)
+        frozen = await asyncio.to_thread(self._freeze_all, rankings, now_us)
+        self._corpus, self._rankings = corpus, rankings
+        self._posts, self._looked = posts, looked
         for feed in self.feeds:
             ranking = rankings[feed.rkey]
-            self._shelves[feed.rkey].put([one.entry() for one in ranking.ranked], now_us)
+            self._shelves[feed.rkey].put(ranking.entries, frozen[feed.rkey])
+            self._slots[feed.rkey] = now_us // SLOT_US
             self._statuses[feed.rkey] = self._assess(feed, ranking)
+        self._edition += 1
 
-    def _rank_all(self, corpus: Corpus, now_us: int) -> dict[str, Ranking]:
+    def _rank_all(self, corpus: Corpus, posts: Mapping[str, Sequence[str]], now_us: int) -> dict[str, Ranking]:
         return {
-            feed.rkey: rank(feed, corpus.tracks, corpus.scores[feed.rkey], now_us=now_us, rules=self._rules)
+            feed.rkey: rank(
+                feed, corpus, now_us=now_us, rules=self._rules, head=self._head_of_slot(feed, posts, now_us)
+            )
             for feed in self.feeds
         }
 
-    def _assess(self, feed: MoodFeed, ranking: Ranking) -> FeedStatus:
+    def _freeze_all(self, rankings: Mapping[str, Ranking], now_us: int) -> dict[str, Snapshot]:
+        return {rkey: shelf.freeze(rankings[rkey].entries, now_us) for rkey, shelf in self._shelves.items()}
+
+    def _head_of_slot(self, feed: Feed, posts: Mapping[str, Sequence[str]], now_us: int) -> str | None:
+        """Whom readers saw first in this slot: of those that were ranked, the first that is left."""
+        if self._slots.get(feed.rkey) != now_us // SLOT_US:
+            return None
+        entries = self._shelves[feed.rkey].entries
+        return next((entry.track_uri for entry in entries if posts.get(entry.track_uri)), None)
+
+    def _assess(self, feed: Feed, ranking: Ranking) -> FeedStatus:
         reasons: list[str] = []
-        entries = len(ranking.ranked)
-        if ranking.scored < self._min_tracks:
+        if ranking.paused:
+            reasons.append(ranking.paused)
+        elif feed.kind not in EARLY and ranking.scored < self._min_tracks:
             reasons.append(f"{ranking.scored} analysed tracks, {self._min_tracks} needed")
-        if entries < self._min_posts:
-            reasons.append(f"{entries} tracks with a usable post, {self._min_posts} needed")
+        if ranking.with_post < self._min_posts:  # caps leave some of them for a later slot (FEEDS 1)
+            reasons.append(f"{ranking.with_post} tracks with a usable post, {self._min_posts} needed")
         return FeedStatus(
             feed.rkey,
             feed.display_name,
@@ -184,7 +278,7 @@ class LiveFeeds:
             ranking.threshold,
             ranking.matching,
             ranking.with_post,
-            entries,
+            len(ranking.entries),
         )
 
     async def _look_again(self) -> None:
@@ -201,12 +295,21 @@ class LiveFeeds:
             except Transient as error:
                 self._log.warning("a page was not checked for what is gone", reason=error.reason)
                 return
-            self._posts, self._looked = await asyncio.to_thread(self._posts_of, shown, self._clock.now_us()), looked
+            posts = await asyncio.to_thread(self._posts_of, shown, self._corpus, self._clock.now_us())
+            self._posts, self._looked = posts, looked
+            self._edition += 1
 
-    def _posts_of(self, shown: Iterable[RankableTrack], now_us: int) -> dict[str, tuple[str, ...]]:
+    def _posts_of(
+        self, shown: Iterable[RankableTrack], ranked: Corpus | None, now_us: int
+    ) -> dict[str, tuple[str, ...]]:
+        """Without what is to be released later, and what was taken for music when feeds were ranked and is not any
+        more.
+        """
         rules = self._rules.posts
         return {
-            track.uri: tuple(link.post_uri for link in usable_posts(track, rules, now_us=now_us)) for track in shown
+            track.uri: tuple(link.post_uri for link in usable_posts(track, rules, now_us=now_us))
+            for track in shown
+            if track.release_us <= now_us and (track.music is not False or _was_no_music(track, ranked))
         }
 
     async def _wait_for_news(self, seen: Mapping[str, int]) -> None:
@@ -219,3 +322,8 @@ class LiveFeeds:
         finally:
             for wait in waits:
                 wait.cancel()
+
+
+def _was_no_music(track: RankableTrack, ranked: Corpus | None) -> bool:
+    place = None if ranked is None else ranked.places.get(track.uri)
+    return ranked is not None and place is not None and ranked.tracks[place].music is False

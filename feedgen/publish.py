@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.clock import format_datetime
-from core.feed import MoodFeed
+from core.feed import Feed
 
 GENERATOR_COLLECTION = "app.bsky.feed.generator"
 
@@ -16,7 +16,7 @@ def feed_uri(publisher_did: str, rkey: str) -> str:
 
 
 def build_generator_record(
-    feed: MoodFeed, *, service_did: str, created_us: int, avatar: dict[str, Any] | None = None
+    feed: Feed, *, service_did: str, created_us: int, avatar: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """The record for the publisher's repo. `did` is the service's; `avatar` is the blob as uploaded.
 
@@ -29,4 +29,6 @@ def build_generator_record(
         "description": feed.description,
         "createdAt": format_datetime(created_us),
     }
+    if feed.personal:
+        record["acceptsInteractions"] = True  # P129: or what its readers want more or less of never arrives
     return record if avatar is None else record | {"avatar": avatar}

@@ -1,4 +1,4 @@
-"""Asks a Constellation, an index of all links between records, for posts that link a track (POSTS.md section 3)."""
+"""Asks a Constellation, an index of all links between records, what links a track or one of our posts (POSTS.md)."""
 
 from __future__ import annotations
 
@@ -51,12 +51,17 @@ class Constellation:
             asked += [(page_url, path) for path in PAGE_PATHS]
         found: dict[AtUri, None] = {}
         for subject, path in asked:
-            found |= dict.fromkeys(await self._ask(subject, path))
+            found |= dict.fromkeys(await self.records(subject, POSTS, path))
         return list(found)
 
-    async def _ask(self, subject: str, path: str) -> list[AtUri]:
+    async def records(self, subject: str, collection: str, path: str, *, by: str = "") -> list[AtUri]:
+        """Records of a collection that name the subject in that field; only those of the account `by` if given.
+
+        Raises what `posts` raises.
+        """
         found: list[AtUri] = []
-        params = {"subject": subject, "source": f"{POSTS}:{path}", "limit": str(PAGE_LIMIT)}
+        params = {"subject": subject, "source": f"{collection}:{path}", "limit": str(PAGE_LIMIT)}
+        params |= {"did": by} if by else {}
         for _ in range(MAX_PAGES):
             answer = await self._http.get(
                 self._url,
@@ -71,7 +76,8 @@ class Constellation:
             if answer.status != 200:
                 raise Unreachable(f"{self._url} answers {answer.status}")
             body = _read(answer.body)
-            found += [post for record in body["records"][:PAGE_LIMIT] if (post := _post(record)) is not None]
+            named = (_address(record, collection) for record in body["records"][:PAGE_LIMIT])
+            found += [uri for uri in named if uri is not None]
             cursor = body.get("cursor")
             if not isinstance(cursor, str) or not cursor or len(cursor) > 1_000:
                 break
@@ -89,10 +95,10 @@ def _read(body: bytes) -> dict[str, Any]:
     return answer
 
 
-def _post(record: Any) -> AtUri | None:
-    if not isinstance(record, dict) or record.get("collection") != POSTS:
+def _address(record: Any, collection: str) -> AtUri | None:
+    if not isinstance(record, dict) or record.get("collection") != collection:
         return None
     try:
-        return AtUri(parse_did(str(record.get("did"))), Nsid(POSTS), parse_rkey(str(record.get("rkey"))))
+        return AtUri(parse_did(str(record.get("did"))), Nsid(collection), parse_rkey(str(record.get("rkey"))))
     except ValueError:
         return None

@@ -12,6 +12,7 @@ import orjson
 
 from core.clock import Clock
 from core.errors import AppError, Crowded, Permanent, RateLimited, Tombstoned, UnknownDid, Unreachable, UnsafeHost
+from core.keys import PublicKey
 from core.ports import HttpAnswer, Identity, SafeHttp
 from core.types import Did, is_plc, parse_did
 from firehose.diddoc import read_document
@@ -85,6 +86,13 @@ class DidDirectory:
             if self._clock.monotonic() - cached.at >= DEAD_SECONDS:
                 raise
             return cached.answer
+
+    def known_key(self, did: str) -> PublicKey | None:
+        """The key that an account signs with as far as it is remembered and fresh; nobody is asked."""
+        cached = self._cache.get(did)
+        if cached is None or not isinstance(cached.answer, Identity):
+            return None
+        return cached.answer.signing_key if self._clock.monotonic() - cached.at < FRESH_SECONDS else None
 
     def forget(self, did: str) -> None:
         """See Directory.forget. A question under way is answered and not kept; a failure stays remembered, or an

@@ -40,6 +40,7 @@ class CollectionMap:
     author_tags: str | None = None
     credits: str | None = None
     explicit: str | None = None
+    isrc: str | None = None
     skip_if: tuple[str, ...] = ()
     hold_until: str | None = None
     post_ref: str | None = None
@@ -55,7 +56,7 @@ class CollectionMap:
     def paths(self) -> frozenset[str]:
         """Every path that the mapping reads or notes, without `|` and `+`."""
         said = [self.blob, self.url, self.title, self.artist, self.album, self.duration, self.created, self.self_labels]
-        said += [self.author_tags, self.credits, self.explicit, self.hold_until, self.post_ref]
+        said += [self.author_tags, self.credits, self.explicit, self.isrc, self.hold_until, self.post_ref]
         alternatives = [part for path in said for part in (path or "").replace("+", "|").split("|")]
         return frozenset(part for part in (*alternatives, *self.skip_if, *self.noted) if part and part[0] != "@")
 

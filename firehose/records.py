@@ -23,6 +23,8 @@ MAX_TAG_CHARS = 128
 MAX_DURATION_MS = 7 * 86_400_000
 RKEY_TIME = "@rkey-tid"
 # Control characters, line separators, lone surrogates, and the marks that reorder text on a screen.
+_ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
+_LONGEST_ISRC = 15  # characters, with hyphens
 _UNWANTED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
@@ -60,6 +62,7 @@ def read_track(mapping: CollectionMap, uri: AtUri, cid: Cid, rev: Tid, record: A
         author_tags=_texts(record, mapping.author_tags),
         credits=_dids(record, mapping.credits),
         explicit=_first(record, mapping.explicit) is True,
+        isrc=_isrc(_first(record, mapping.isrc)),
         gated=gated,
         visibility_check=mapping.visibility_check,
         role=mapping.role,
@@ -117,6 +120,12 @@ def _is_present(record: Any, path: str) -> bool:
 
 def _text(value: Any) -> str | None:
     return (clean_text(value) or None) if isinstance(value, str) else None
+
+
+def _isrc(value: Any) -> str | None:
+    """As ISO 3901 has it, whether or not it is written with hyphens; None if it is none."""
+    code = value.replace("-", "").upper() if isinstance(value, str) and len(value) <= _LONGEST_ISRC else ""
+    return code if _ISRC.fullmatch(code) else None
 
 
 def _texts(record: Any, path: str | None) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ class Signals:
         time_us = created_us(record.get("createdAt"), event.rkey, now_us)
         subjects = [
             subject
-            for subject in dict.fromkeys(_subjects(record, mapping.path))
+            for subject in dict.fromkeys(subjects_of(event.collection, record))
             if subject.did != event.did and await self._is_known(tx, subject)
         ]
         await signals.put(tx, [Signal(event.uri, str(subject), kind, time_us) for subject in subjects])
@@ -72,9 +72,10 @@ class Signals:
         return subject.collection in self._rules.collections
 
 
-def _subjects(record: Mapping[str, Any], path: str) -> Iterator[AtUri]:
+def subjects_of(collection: str, record: Mapping[str, Any]) -> Iterator[AtUri]:
+    """What a record of one of the SIGNALS speaks of, well formed and at most 500."""
     found: list[Any] = [record]
-    for step in path.split("."):
+    for step in SIGNALS[collection].path.split("."):
         found = [value.get(step.removesuffix("[]")) for value in found if isinstance(value, dict)]
         if step.endswith("[]"):
             found = [member for value in found if isinstance(value, list) for member in value[:MAX_SUBJECTS]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.analysis import Verdict, VerdictStatus
 from core.types import TrackState
-from store import Tx, analyses, jobs, labels, links, questions, signals, tracks
+from store import Tx, analyses, feedback, jobs, labels, links, questions, signals, tracks
 from store.tracks import StoredTrack
 
 WITHDRAWN = "withdrawn"
@@ -22,6 +22,7 @@ async def withdraw(tx: Tx, uri: str, rev: str, *, now_us: int) -> bool:
             if target is not None:
                 await links.drop_target(tx, target)
         await signals.drop_subject(tx, uri)
+        await feedback.drop_track(tx, uri)
         await forget_audio(tx, stored)
     await questions.forget(tx, uri)
     return True

@@ -15,6 +15,7 @@ from models.child.key import TONICS
 from models.child.waveform import PEAKS
 from models.moods import TAGGERS, sound_vector, tag_vector
 from models.pack import tag_names
+from models.styles import style_vector
 from models.wire import BadFrame, Heard
 
 _STRONGEST = 12  # tags of each tagger that a segment keeps
@@ -98,6 +99,7 @@ def _find_vectors(
             vectors[Space.MUSICNN_TAGS] = tag_vector([tag for tag in tags if tag.model in TAGGERS])
         if "effnet" in packs:
             vectors[Space.EFFNET_SOUND] = to_unit(embeddings["effnet"], 1280)
+            vectors[Space.EFFNET_TAGS] = style_vector(tags)
         if "clap" in packs:
             vectors[Space.CLAP] = to_unit(embeddings["clap"], 512)
     except (KeyError, ValueError) as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from core.analysis import DIMENSIONS, Space, Vector
 from core.errors import Misconfigured
-from core.feed import PROMPT_WRAPPERS, MoodFeed, MoodQuery
+from core.feed import PROMPT_WRAPPERS, Feed, FeedKind, FeedQuery, MoodQuery, Questions
 from core.ports import Analyst
 from models.moods import build_query
 from models.pack import PackSet
+from models.styles import build_style_query
 
 _BEST = 2  # of the positives count: a mood is many things, a track need not be all of them
 _NEGATIVE_WEIGHT = 0.5
@@ -39,25 +41,54 @@ def load_neutral_prompts() -> tuple[str, ...]:
     return msgspec.json.decode(source, type=_NeutralPrompts).prompts
 
 
-async def feed_queries(analyst: Analyst, feeds: Sequence[MoodFeed], packs: PackSet) -> Mapping[str, MoodQuery]:
-    """What each feed (by rkey) asks: prompts of the space CLAP if that pack listens, else weights of the tag space.
+async def feed_queries(analyst: Analyst, feeds: Sequence[Feed], packs: PackSet) -> Questions:
+    """What the mood feeds ask of these packs: prompts of the space CLAP, styles and moods of effnet, tags of musicnn.
 
-    Raises Misconfigured for a feed without prompts when no pack fills the tag space, and what `embed` raises.
+    Raises what `embed` raises.
     """
-    if packs.moods is not Space.CLAP:
-        return {feed.rkey: build_query(feed.tags) for feed in feeds}
-    centre = await _embed_neutral(analyst)
-    queries: dict[str, MoodQuery] = {}
-    for feed in feeds:
+    moods = [feed for feed in feeds if feed.kind is FeedKind.MOOD]
+    spaces = frozenset(packs.spaces)
+    queries = {feed.rkey: _ask_of_names(feed, spaces) for feed in moods}
+    if Space.CLAP not in spaces:
+        return Questions(queries)
+    neutral = await _embed(analyst, load_neutral_prompts(), keep=True)
+    centre = cast("Vector", neutral.mean(axis=0))
+    for feed in moods:
         if feed.prompts:
-            queries[feed.rkey] = await _ask(
-                analyst, feed.prompts, feed.negative_prompts, feed.wrappers, centre, keep=True
-            )
-        elif Space.MUSICNN_TAGS in packs.spaces:
-            queries[feed.rkey] = build_query(feed.tags)
-        else:
-            raise Misconfigured(f"feeds: {feed.rkey}", "needs prompts (`pos`), or musicnn among listening.packs")
-    return queries
+            prompts = await _ask(analyst, feed.prompts, feed.negative_prompts, feed.wrappers, centre, keep=True)
+            queries[feed.rkey] = replace(queries[feed.rkey], prompts=prompts)
+    return Questions(queries, neutral - centre)
+
+
+def refuse_unanswerable(feeds: Sequence[Feed], packs: PackSet) -> None:
+    """Raises Misconfigured for a mood feed that none of these packs can judge, and for one with a veto or a requirement
+    that neither the pack that it names nor the tag space could keep: nothing passes for want of an ear.
+    """
+    spaces, names = frozenset(packs.spaces), packs.hashes.keys()
+    for feed in feeds:
+        if feed.kind is not FeedKind.MOOD or Space.MUSICNN_TAGS in spaces:
+            continue
+        if not (feed.prompts and "clap" in names) and not ((feed.styles or feed.moods) and "effnet" in names):
+            needs = "prompts (`pos`) for clap, `styles` for effnet, or musicnn among listening.packs"
+            raise Misconfigured(f"feeds: {feed.rkey}", f"nothing that listens can judge it; it needs {needs}")
+        for gate in feed.gates:
+            if gate.pack not in names:
+                raise Misconfigured(
+                    f"feeds: {feed.rkey}",
+                    f"a veto or requirement needs {gate.pack} among listening.packs, or musicnn for its tag rule",
+                )
+
+
+def _ask_of_names(feed: Feed, spaces: Collection[Space]) -> FeedQuery:
+    """What a feed asks of the packs that name things."""
+    named = Space.EFFNET_TAGS in spaces and (feed.styles or feed.moods)
+    return FeedQuery(
+        styles=build_style_query(feed.styles, feed.moods) if named else None,
+        tags=build_query(feed.tags) if Space.MUSICNN_TAGS in spaces else None,
+        gates=tuple((gate, build_query(gate.without.tags)) for gate in feed.gates),
+        non_music=frozenset(feed.non_music),
+        mode=feed.mode,
+    )
 
 
 async def build_prompt_query(analyst: Analyst, positive: Sequence[str], negative: Sequence[str] = ()) -> MoodQuery:

@@ -45,6 +45,9 @@ async def put(tx: Tx, audio_key: str, analysis: Analysis, *, now_us: int) -> Non
         audio_key=audio_key,
         generation=analysis.generation,
         duration_seconds=analysis.duration_seconds,
+        speech=analysis.acoustics and analysis.acoustics.speech,
+        voice=analysis.acoustics and analysis.acoustics.voice,
+        minor=_is_minor(analysis.acoustics),
         body=orjson.dumps(body).decode(),
         vectors=b"".join(_vector_bytes(vector) for vector in analysis.vectors.values()),
         now_us=now_us,
@@ -148,6 +151,11 @@ def _plain(tags: Iterable[Tag]) -> list[tuple[str, str, float]]:
 
 def _tags(rows: Iterable[tuple[str, TaggerName, float]]) -> tuple[Tag, ...]:
     return tuple(Tag(*row) for row in rows)
+
+
+def _is_minor(acoustics: Acoustics | None) -> int | None:
+    """Where the key may be published: a guess is no ground for anything."""
+    return None if acoustics is None or acoustics.shown_key is None else int(acoustics.mode == "minor")
 
 
 def _plain_acoustics(acoustics: Acoustics) -> dict[str, Any]:

@@ -38,6 +38,11 @@ class Engine(Protocol):
     @property
     def tokens(self) -> Mapping[str, str]: ...
 
+    @property
+    def address(self) -> str:
+        """What another process opens the same database by."""
+        ...
+
     def write(self) -> AbstractAsyncContextManager[Session]:
         """A transaction that commits when the block ends and rolls back when it raises or is cancelled."""
         ...

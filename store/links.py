@@ -88,6 +88,11 @@ async def tracks_of(r: Reader, post_uri: str) -> list[str]:
     return [uri for (uri,) in await r.rows("links.tracks_of", post_uri=post_uri)]
 
 
+async def tracks_behind(r: Reader, subject: str) -> list[str]:
+    """The tracks that a track's own address, the address of its page or a post about it alone may stand for."""
+    return [uri for (uri,) in await r.rows("links.tracks_at", address=subject)] or await tracks_of(r, subject)
+
+
 async def of_track(r: Reader, uri: str, *, limit: int = 500) -> list[Link]:
     """Links to the record or to its page, oldest first; none of authors whose account is inactive (P151)."""
     return [_link_of_row(row) for row in await r.rows("links.of_track", uri=uri, limit=limit)]

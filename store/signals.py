@@ -6,13 +6,19 @@ deleted. They hide nobody from someone who has a list of all accounts; the recor
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.types import AtUri
-from store.engine import Reader, Tx
+from store.engine import Reader, Row, Tx
+
+MAX_EDGES = 200_000  # that feeds look at, some 50 MB for a moment
 
 
 class SignalKind(StrEnum):
@@ -30,6 +36,17 @@ class Signal:
     subject: str
     kind: SignalKind
     created_us: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edges:
+    """Who likes what: `people[i]`, a number that means nothing beyond this answer, likes `names[subjects[i]]`: a track
+    or a post. The same may be said more than once.
+    """
+
+    people: NDArray[np.intp]
+    subjects: NDArray[np.intp]
+    names: tuple[str, ...]
 
 
 async def put(tx: Tx, signals: Iterable[Signal]) -> None:
@@ -69,6 +86,19 @@ async def counts(r: Reader, subjects: Iterable[str]) -> dict[str, dict[SignalKin
         subject: {SignalKind(kind): count for kind, count in await r.rows("signals.count", subject=subject)}
         for subject in subjects
     }
+
+
+async def edges(r: Reader, *, limit: int = MAX_EDGES) -> Edges:
+    """Who said something good of what, in whatever way: the newest such words."""
+    return await asyncio.to_thread(_number, await r.rows("signals.edges", limit=limit))
+
+
+def _number(rows: Sequence[Row]) -> Edges:
+    people: dict[bytes, int] = {}
+    names: dict[str, int] = {}
+    pairs = [(people.setdefault(actor, len(people)), names.setdefault(name, len(names))) for actor, name in rows]
+    numbers = np.array(pairs, np.intp).reshape(-1, 2)
+    return Edges(numbers[:, 0], numbers[:, 1], tuple(names))
 
 
 async def given(r: Reader, did: str) -> dict[SignalKind, int]:

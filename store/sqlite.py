@@ -164,6 +164,10 @@ class SqliteEngine:
             engine._lifetime = stack.pop_all()
             return engine
 
+    @property
+    def address(self) -> str:
+        return str(self._path.absolute())
+
     @asynccontextmanager
     async def write(self) -> AsyncIterator[SqliteSession]:
         async with self._turn:

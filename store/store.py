@@ -93,6 +93,11 @@ class Store:
         """A reader whose every statement is a snapshot of its own, in one hop: for answers that take one statement."""
         return self._peek
 
+    @property
+    def address(self) -> str:
+        """What another process gives `open_to_read` to read the same store."""
+        return self._engine.address
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Reader]:
         """One consistent snapshot, taken at the first statement."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from core.link import Link
+from core.taxonomy import Taxonomy
 from core.types import AtUri, BlobRef, Cid, Did, Tid, Track, TrackState, Visibility
 from store import jobs, sequence
 from store.engine import Reader, Row, Tx
@@ -17,6 +18,11 @@ from store.links import of_all_tracks
 
 # Self-labels that keep a track out of every feed (POSTS.md section 3 names the same ones for posts).
 ADULT_LABELS = frozenset({"porn", "sexual", "nudity", "graphic-media"})
+MACHINE_TAGS = frozenset(
+    {"ai", "ai-slop", "ai-generated", "suno", "udio"}
+)  # as artists write them (LEXICONS section 3)
+STYLE_FROM = 0.15  # score of a style that a track is said to be of (FEEDS 2.3: what vetoes count from)
+_HEARD = (TrackState.READY, TrackState.UNDECIDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,11 @@ class StoredTrack:
 
 @dataclass(frozen=True, slots=True)
 class RankableTrack:
-    """A track that a feed may show, with the posts that could stand for it. Times in unix microseconds."""
+    """A track that a feed may show, with the posts that could stand for it. Times in unix microseconds.
+
+    `music` is None while nothing was heard. `style` is the strongest style of the taxonomy, if one is strong enough to
+    speak of. `speech` and `voice` are those of core.analysis.Acoustics; None: not known.
+    """
 
     track_id: int
     uri: str
@@ -49,6 +59,17 @@ class RankableTrack:
     labels: tuple[str, ...]
     credits: tuple[str, ...]
     links: tuple[Link, ...]
+    music: bool | None = True
+    role: str = "track"
+    artist: str | None = None
+    album: str | None = None
+    isrc: str | None = None
+    style: str | None = None
+    speech: float | None = None
+    voice: float | None = None
+    minor: bool | None = None  # the key
+    machine: bool = False  # its artist says that a machine made it
+    release_us: int = 0  # its artist does not want it to be shown before
 
 
 async def put(tx: Tx, track: Track, *, state: TrackState, reason: str | None, now_us: int) -> bool:
@@ -164,21 +185,18 @@ async def of_audio(r: Reader, audio_key: str) -> list[StoredTrack]:
 async def rankable(r: Reader) -> list[RankableTrack]:
     """Everything that feeds may show, with the posts that may stand for it: two statements however many tracks.
 
-    Judged and found to be music; visible (the publishing app said public, or none has to be asked); not gated; no adult
-    self-label; not shorter than its collection asks; its account active and willing to be in feeds. Links of authors
-    who are inactive or unwilling are left out.
+    Visible (the publishing app said public, or none has to be asked); not gated; no adult self-label; not
+    shorter than its collection asks; its account active and willing to be in feeds. Whether it is music may not be
+    known yet; what is silent is left out. Links of authors who are inactive or unwilling are left out.
     """
     links = await of_all_tracks(r)
     return await asyncio.to_thread(_rankable_tracks, await r.rows("tracks.rankable"), links)
 
 
 def _rankable_tracks(rows: Sequence[Row], links: Mapping[int, Sequence[Link]]) -> list[RankableTrack]:
-    found = []
-    for *row, min_seconds in rows:
-        track = _rankable_track(tuple(row), tuple(links.get(row[0], ())))
-        if min_seconds is None or (track.duration_seconds or 0.0) >= min_seconds:
-            found.append(track)
-    return found
+    styles = Taxonomy.load().styles
+    found = (_rankable_track(row, tuple(links.get(row[0], ())), styles) for row in rows)
+    return [track for track in found if track is not None]
 
 
 async def decided(r: Reader, *, after: int, limit: int) -> list[tuple[int, str]]:
@@ -205,6 +223,7 @@ def _record_text(track: Track) -> str:
         "role": track.role,
         "hold_until_us": track.hold_until_us,
         "post_refs": track.post_refs,
+        "isrc": track.isrc,
         "extra": track.extra,
     }
     return orjson.dumps(fields, default=bytes.hex).decode()
@@ -259,6 +278,7 @@ def _stored_track(row: Row) -> StoredTrack:
         hold_until_us=record.get("hold_until_us"),
         post_refs=tuple(record.get("post_refs", ())),
         verified=bool(verified),
+        isrc=record.get("isrc"),
         extra=record.get("extra", {}),
     )
     return StoredTrack(
@@ -273,10 +293,18 @@ def _stored_track(row: Row) -> StoredTrack:
     )
 
 
-def _rankable_track(row: Row, links: tuple[Link, ...]) -> RankableTrack:
-    track_id, uri, did, title, created_us, first_seen_us, duration_ms, decoded_seconds = row[:8]
-    audio_key, explicit, labels_text, credits_text = row[8:]
-    declared_seconds = None if duration_ms is None else duration_ms / 1000
+def _rankable_track(row: Row, links: tuple[Link, ...], styles: Collection[str]) -> RankableTrack | None:
+    track_id, uri, did, title, created_us, first_seen_us, duration_ms, decoded_seconds, audio_key, explicit = row[:10]
+    credits_text, min_seconds, record_text, state, labels_text, genres_text, is_music, reason, *measured = row[10:]
+    speech, voice, minor = measured if state in _HEARD else (None, None, None)
+    record = orjson.loads(record_text)
+    heard = state in _HEARD and labels_text is not None
+    seconds = decoded_seconds if decoded_seconds is not None or duration_ms is None else duration_ms / 1000
+    if heard and not is_music and reason == "silence":
+        return None
+    if min_seconds is not None and (seconds or 0.0) < min_seconds:
+        return None
+    genres = orjson.loads(genres_text) if heard else ()
     return RankableTrack(
         track_id=track_id,
         uri=uri,
@@ -284,10 +312,23 @@ def _rankable_track(row: Row, links: tuple[Link, ...]) -> RankableTrack:
         title=title,
         created_us=created_us,
         first_seen_us=first_seen_us,
-        duration_seconds=declared_seconds if decoded_seconds is None else decoded_seconds,
+        duration_seconds=seconds,
         audio_key=audio_key,
         explicit=bool(explicit),
-        labels=tuple(orjson.loads(labels_text)),
+        labels=tuple(orjson.loads(labels_text)) if heard else (),
         credits=tuple(orjson.loads(credits_text)),
         links=links,
+        music=bool(is_music) if heard else None,
+        role=record.get("role", "track"),
+        artist=record.get("artist"),
+        album=record.get("album"),
+        isrc=record.get("isrc"),
+        style=next((name for name, _, score in genres if score >= STYLE_FROM and name in styles), None),
+        speech=speech if heard else None,
+        voice=voice,
+        minor=None if minor is None else bool(minor),
+        machine=not MACHINE_TAGS.isdisjoint(
+            tag.casefold() for tag in (*record.get("author_tags", ()), *record.get("self_labels", ()))
+        ),
+        release_us=record.get("hold_until_us") or 0,
     )

@@ -14,10 +14,15 @@ async def use(tx: Tx, issuer: str, token: str, *, until_us: int, now_us: int) ->
 
     Expired ones are forgotten; when too many are held, so are those that expire first.
     """
-    await tx.run("used_tokens.drop_expired", now_us=now_us)
+    await drop_expired(tx, now_us=now_us)
     if await tx.value("used_tokens.held") >= MAX_HELD:
         await tx.run("used_tokens.drop_soonest", count=_DROPPED_AT_ONCE)
     return await tx.value("used_tokens.use", issuer=issuer, token=token, until_us=until_us) is not None
+
+
+async def drop_expired(tx: Tx, *, now_us: int) -> None:
+    """Forget tokens that nobody would believe any more, and with them who used them."""
+    await tx.run("used_tokens.drop_expired", now_us=now_us)
 
 
 async def too_many(tx: Tx, issuer: str, *, now_us: int) -> bool:

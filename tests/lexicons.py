@@ -98,6 +98,7 @@ def _check_members(schema: Mapping[str, Any], home: str, documents: Documents, p
 
 
 def _check_method(schema: Mapping[str, Any], home: str, documents: Documents, path: str) -> None:
+    assert ("input" in schema) is (schema["type"] == "procedure"), path  # whoever takes POST here takes a body
     for body in ("input", "output"):
         if body in schema:
             assert schema[body]["encoding"] == "application/json", path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rich.table import Table
 from core.analysis import Analysis, Space, VerdictStatus
 from core.config import Settings
 from core.errors import AppError
-from core.feed import MoodQuery
+from core.feed import MoodQuery, Questions
 from core.log import set_up
 from core.taxonomy import Taxonomy
 from earmark.judging import load_policy
@@ -35,11 +34,13 @@ from earmark.telling import (
 )
 from feedgen.catalogue import load_catalogue
 from labeler.policy import Policy
+from models.catalogue import tag_names
 from models.moods import measure_spread, score_tags, tag_positions
 from models.pack import PackSet
 from models.prompts import feed_queries, fit_prompts
 
 _GENRES_SHOWN = 3
+_MOODS_SHOWN = 3
 _DIGITS = 6
 
 
@@ -72,7 +73,9 @@ async def _classify(
 ) -> list[dict[str, Any]]:
     taxonomy = Taxonomy.load()
     policy = load_policy(settings, taxonomy)
-    feeds = load_catalogue(settings.feeds.catalogue, taxonomy=taxonomy, known_tags=tag_positions())
+    feeds = load_catalogue(
+        settings.feeds.catalogue, taxonomy=taxonomy, known_tags=tag_positions(), known_moods=tag_names("moodtheme")
+    )
     async with listeners(settings, len(files)) as crew:
         packs = crew.pack_set
         outcomes, moods = await asyncio.gather(listen(crew, files), feed_queries(crew, feeds, packs))
@@ -86,7 +89,7 @@ class _Teller:
 
     policy: Policy
     packs: PackSet
-    moods: Mapping[str, MoodQuery]
+    moods: Questions
     embedding: bool
     peaks: bool
 
@@ -100,7 +103,11 @@ class _Teller:
 
     def _tell(self, analysis: Analysis) -> dict[str, Any]:
         verdict = self.policy.judge(analysis)
-        moods = [(rkey, round(_score_mood(query, analysis), _DIGITS)) for rkey, query in self.moods.items()]
+        moods = [
+            (rkey, round(_score_mood(asked, analysis), _DIGITS))
+            for rkey, query in self.moods.feeds.items()
+            if (asked := query.prompts or query.tags) is not None
+        ]
         return {
             "status": "ok" if verdict.status is VerdictStatus.OK else "undecided",
             "reason": verdict.reason,
@@ -127,12 +134,12 @@ def _refused(error: AppError) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _score_mood(query: MoodQuery, analysis: Analysis) -> float:
+def _score_mood(asked: MoodQuery, analysis: Analysis) -> float:
     """By this file alone, whatever it is analysed beside."""
-    row = analysis.vectors[query.space][np.newaxis]
-    if query.space is Space.CLAP:
-        return float(fit_prompts(row @ query.positive.T, row @ query.negative.T)[0])
-    return float(score_tags(query, row, measure_spread(row))[0])
+    row = analysis.vectors[asked.space][np.newaxis]
+    if asked.space is Space.CLAP:
+        return float(fit_prompts(row @ asked.positive.T, row @ asked.negative.T)[0])
+    return float(score_tags(asked, row, measure_spread(row))[0])
 
 
 def _print(results: list[dict[str, Any]]) -> None:
@@ -150,7 +157,7 @@ def _print(results: list[dict[str, Any]]) -> None:
             "" if result["duration_seconds"] is None else show_time(result["duration_seconds"]),
             outcome,
             escape(show_genres(result["genres"][:_GENRES_SHOWN])),
-            ", ".join(f"{mood['name']} {mood['score']:+.1f}" for mood in result["moods"]),
+            ", ".join(f"{mood['name']} {mood['score']:+.1f}" for mood in result["moods"][:_MOODS_SHOWN]),
             show_acoustics(result["acoustics"]),
         )
         for segment in result["segments"]:

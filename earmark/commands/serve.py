@@ -10,6 +10,7 @@ import click
 
 from core.config import Settings
 from core.log import set_up
+from earmark.collecting import collect_rarely
 from earmark.compose import build
 
 
@@ -28,6 +29,7 @@ def command(config_path: Path | None) -> None:
     settings = Settings.load(config_path)
     log = set_up(level=settings.log.level, form=settings.log.format)
     service = build(settings, log=log)
+    collect_rarely()
 
     async def main() -> None:
         stop = asyncio.Event()

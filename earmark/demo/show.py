@@ -191,12 +191,14 @@ class Demo:
         rows: list[dict[str, Any]] = []
 
         async def read() -> bool:
-            await asyncio.sleep(1.5)  # one settling time: rankings made before the last label are gone
+            """Whether a settling time has changed nothing: rankings made before the last label are gone."""
+            await asyncio.sleep(1.5)
+            before = rows.copy()
             rows.clear()
             for uri in await feeds.described():
                 items = await feeds.posts(uri)
                 rows.append({"name": names[uri.rpartition("/")[2]], "uri": uri, "items": items})
-            return len(rows) == len(names)
+            return bool(rows) and rows == before
 
         await wait_until(read, seconds=15.0)
         return rows

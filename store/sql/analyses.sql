@@ -1,9 +1,9 @@
--- name: put(audio_key, generation, duration_seconds, body, vectors, now_us)!
-INSERT INTO analysis (audio_key, generation, duration_seconds, body, vectors, created_us)
-VALUES (:audio_key, :generation, :duration_seconds, :body, :vectors, :now_us)
+-- name: put(audio_key, generation, duration_seconds, speech, voice, minor, body, vectors, now_us)!
+INSERT INTO analysis (audio_key, generation, duration_seconds, speech, voice, minor, body, vectors, created_us)
+VALUES (:audio_key, :generation, :duration_seconds, :speech, :voice, :minor, :body, :vectors, :now_us)
 ON CONFLICT (audio_key, generation) DO UPDATE SET
-    duration_seconds = excluded.duration_seconds, body = excluded.body, vectors = excluded.vectors,
-    created_us = excluded.created_us;
+    duration_seconds = excluded.duration_seconds, speech = excluded.speech, voice = excluded.voice,
+    minor = excluded.minor, body = excluded.body, vectors = excluded.vectors, created_us = excluded.created_us;
 
 -- name: get(audio_key, generation)^
 SELECT body, vectors FROM analysis WHERE audio_key = :audio_key AND generation = :generation;

@@ -44,6 +44,14 @@ UNION
 SELECT p.uri FROM link AS l JOIN page AS p ON p.url = l.target JOIN track AS t ON t.uri = p.uri
 WHERE l.post_uri = :post_uri AND l.targets_in_post = 1;
 
+-- name: tracks_at(address)
+-- The track at this address, or those whose page this is.
+SELECT t.uri FROM track AS t WHERE t.uri = :address
+UNION
+SELECT t.uri FROM track AS t WHERE t.page_url = :address
+UNION
+SELECT t.uri FROM page AS p JOIN track AS t ON t.uri = p.uri WHERE p.url = :address;
+
 -- name: of_track(uri, limit)
 -- Posts that name the record or its page, of authors who are active.
 SELECT l.post_uri, l.post_did, l.target, l.rule, l.created_us, l.reply, l.adult, l.targets_in_post, l.card

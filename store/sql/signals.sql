@@ -19,5 +19,9 @@ DELETE FROM signal WHERE subject >= :first AND subject < :last;
 -- How many accounts gave each kind of signal: one that gives it twice counts once.
 SELECT kind, count(DISTINCT actor_key) FROM signal WHERE subject = :subject GROUP BY kind ORDER BY kind;
 
+-- name: edges(limit)
+-- Who gave any kind of signal to what, the newest.
+SELECT actor_key, subject FROM signal ORDER BY created_us DESC LIMIT :limit;
+
 -- name: given(actor_key)
 SELECT kind, count(*) FROM signal WHERE actor_key = :actor_key GROUP BY kind ORDER BY kind;

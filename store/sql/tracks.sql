@@ -119,16 +119,19 @@ UPDATE track SET
 WHERE uri = :uri AND state <> 'withdrawn';
 
 -- name: rankable()
--- Everything that feeds may show. The decoded duration wins over the record's word.
+-- Everything that feeds may show, heard or not. The decoded duration wins over the record's word; what was heard counts if
+-- it is of the audio that the record names now.
 SELECT
     t.track_id, t.uri, t.did, t.title, t.created_us, t.first_seen_us, t.duration_ms,
     (SELECT max(n.duration_seconds) FROM analysis AS n WHERE n.audio_key = t.audio_key) AS duration_seconds,
-    t.audio_key, t.explicit, v.labels, t.credits, t.feeds_min_seconds
+    t.audio_key, t.explicit, t.credits, t.feeds_min_seconds, t.record, t.state,
+    v.labels, v.genres, v.rankable, v.reason, h.speech, h.voice, h.minor
 FROM track AS t
-JOIN verdict AS v ON v.uri = t.uri
+LEFT JOIN verdict AS v ON v.uri = t.uri
+LEFT JOIN analysis AS h ON h.audio_key = t.audio_key AND h.generation = v.generation
 LEFT JOIN account AS a ON a.did = t.did
-WHERE t.state IN ('ready', 'undecided')
-    AND v.rankable = 1
+WHERE t.state IN ('queued', 'analysing', 'ready', 'undecided')
+    AND coalesce(v.status, 'ok') IN ('ok', 'undecided')
     AND t.gated = 0
     AND t.adult = 0
     AND (t.visibility = 'public' OR (t.visibility = 'unknown' AND t.visibility_check IS NULL))

@@ -85,7 +85,7 @@ def test_json_is_one_list_in_input_order_with_the_promised_keys(tone: Path, tmp_
     ] * 2
     assert len(results[4]["tags"]) == 100  # whenever audio decoded, also when nothing is claimed
     assert len(heard["genres"]) == 10
-    assert {mood["name"] for mood in heard["moods"]} == {"calm", "dance-floor", "heavy"}
+    assert len({mood["name"] for mood in heard["moods"]}) == 12
     assert np.linalg.norm(heard["embedding"]) == pytest.approx(1.0, abs=1e-5)
     assert results[5] == heard | {"file": str(tone)}
 
@@ -163,7 +163,7 @@ def test_effnet_and_clap_take_over_what_they_do_better(tone: Path, stand_in_home
     assert len(result["genres"]) == 10
     assert len(result["embedding"]) == 1280
     assert np.linalg.norm(result["embedding"]) == pytest.approx(1.0, abs=1e-5)
-    assert {mood["name"] for mood in result["moods"]} == {"calm", "dance-floor", "heavy"}
+    assert len({mood["name"] for mood in result["moods"]}) == 12
     assert any(mood["score"] != 0 for mood in result["moods"])  # by the file alone: there is no corpus here
 
     asked = json.dumps(["musicnn", "effnet"])

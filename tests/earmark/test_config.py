@@ -151,6 +151,11 @@ def test_a_wrong_list_in_the_environment_names_its_key(
         ("linking", "constellation_url", "wss://links.example"),
         ("linking", "page_hosts", ["http://music.example/a"]),
         ("backfill", "dids", ["alice.example"]),
+        ("announcer", "did", "alice.example"),
+        ("announcer", "opt_in_post", "at://did:plc:ewvi7nxzyoun6zhxrhs64oiz/app.bsky.feed.like/3k"),
+        ("feeds", "explainer", "https://bsky.app/profile/alice.example/post/3k"),
+        ("feeds", "publisher_did", "alice.example"),
+        ("feeds", "service_did", "feeds.example"),
         ("service", "public_url", "music.example"),
         ("service", "contact", "me\r\nX-Trick: yes"),
     ],
@@ -158,6 +163,12 @@ def test_a_wrong_list_in_the_environment_names_its_key(
 def test_an_address_that_cannot_be_called_stops_the_start(section: str, key: str, value: object) -> None:
     with pytest.raises(Misconfigured, match=rf"{section}\.{key}"):
         Settings.load(None, **{section: {key: value}})
+
+
+@pytest.mark.parametrize(("section", "key"), [("announcer", "password_file"), ("feeds", "password_file")])
+def test_a_file_that_is_named_by_nothing_is_none(section: str, key: str) -> None:
+    """An empty text in the environment would be this very folder."""
+    assert getattr(getattr(Settings.load(None, **{section: {key: ""}}), section), key) is None
 
 
 def test_addresses_are_used_without_their_last_slash() -> None:

@@ -27,6 +27,7 @@ from pydantic import SecretStr
 from core.clock import SystemClock
 from core.config import Settings
 from core.dagcbor import decode_multi
+from core.feed import FeedEntry
 from core.keys import SigningKey
 from core.sections import Certificates, Reports
 from core.serviceauth import mint
@@ -34,6 +35,7 @@ from core.xrpc import Method, Param, Procedure, Query, Subscription
 from earmark.demo import music
 from earmark.lexicon import load_lexicons
 from earmark.web import MAX_BODY_BYTES, Web
+from feedgen.context import Contexts
 from tests.earmark.test_service import opened, wav
 from tests.lexicons import check_value, find
 
@@ -119,6 +121,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             pages = {resource.canonical for resource in web.app.router.resources()}
             blobs, did, subjects = list(live.artist.blobs), str(uri.did), [str(uri), str(post)]
             feeds = f"at://{chosen.publisher_did}/app.bsky.feed.generator/"
+            contexts = Contexts((chosen.data / "cursor.key").read_bytes())
             words = {
                 "uris": subjects,
                 "uri": subjects,
@@ -128,6 +131,10 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
                 "actor": [did, chosen.labeler.did],
                 "feed": [feeds + "calm", feeds + "dance-floor"],
                 "rkey": ["calm", "dance-floor"],
+                "form": ["json", "rss", "m3u"],
+                "list": [f"at://{did}/fm.plyr.list/mine"],
+                "q": ["fast techno", "a title", "no drums"],
+                "feedContext": [contexts.write("dance-floor", FeedEntry(str(uri), str(post), 0.5))],
                 "peaks": ["1"],
                 "cursor": ["1", "WzAsIiIsMCw0XQ=="],
             }
@@ -327,7 +334,7 @@ def test_pages(target: Target, data: st.DataObject) -> None:
     page = data.draw(st.sampled_from(target.pages)).encode()
     while b"{" in page:
         before, _, rest = page.partition(b"{")
-        filled = quote(data.draw(odd_bytes | st.sampled_from([b"calm", b"dance-floor"])))
+        filled = quote(data.draw(odd_bytes | st.sampled_from([b"calm", b"dance-floor", b"json", b"rss", b"m3u"])))
         page = before + filled + rest.partition(b"}")[2]
     params = tuple(Param(name) for name in ("uri", "peaks", "cursor", "limit", "before", "after"))
     path = page + data.draw(query_of(target, params))

@@ -59,7 +59,10 @@ def test_the_authority_names_methods_and_not_records() -> None:
         FEED_PREFS,
         *(
             f"com.operator.music.{name}"
-            for name in ("defs", "getTags", "getAnalysis", "getLabelStats", "getActorReport")
+            for name in (
+                *("defs", "getTags", "getAnalysis", "getLabelStats", "getActorReport", "forgetMe"),
+                *("getSimilarTracks", "getRecommendations", "searchTracks", "getTrackFeed", "getFeedExplain"),
+            )
         ),
     }
     for document in documents.values():

@@ -39,6 +39,7 @@ from store import (
     actions,
     analyses,
     disputes,
+    feedback,
     generations,
     labels,
     links,
@@ -58,6 +59,7 @@ AUTHORITY = "com.example.music"
 LABELER = Did("did:plc:labeler22222222222222222")
 ARTIST, OTHER = Did(f"did:plc:{'a' * 24}"), Did(f"did:plc:{'b' * 24}")
 KEYS = {ARTIST: SigningKey(bytes(range(1, 33))), OTHER: SigningKey(bytes(range(2, 34)))}
+VIEWER_SECRET = b"s" * 32
 CERTIFICATE_KEY = SigningKey(bytes(range(3, 35)))
 PACKS = {"musicnn": "ab" * 32}
 REV = make_tid(1_700_000_000_000_000)
@@ -146,7 +148,9 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 async def site(store: Store) -> AsyncIterator[Site]:
     clock, directory = SystemClock(), Known()
     own = OwnMethods(store, src=LABELER, authority=AUTHORITY, key=CERTIFICATE_KEY, clock=clock)
-    reports = ActorReports(store, src=LABELER, authority=AUTHORITY, directory=directory, clock=clock)
+    reports = ActorReports(
+        store, src=LABELER, authority=AUTHORITY, secret=VIEWER_SECRET, directory=directory, clock=clock
+    )
 
     async def healthy() -> None: ...
 
@@ -356,6 +360,9 @@ async def fill(site: Site) -> None:
         await disputes.add(tx, dispute(ARTIST, "1"))
         await disputes.add(tx, dispute(OTHER, "2"))
         await rulings.put(tx, uri("one"), Ruling(frozenset({"rock"}), ("ambient",)), now_us=NOW_US)
+        for did in (ARTIST, OTHER):
+            key = feedback.viewer_key(did, VIEWER_SECRET)
+            await feedback.put(tx, key, "for-you", {uri("heard"): feedback.FeedWish.LESS}, now_us=NOW_US)
         like = AtUri.parse(f"at://{OTHER}/app.bsky.feed.like/l")
         given = AtUri.parse(f"at://{ARTIST}/app.bsky.feed.like/l")
         await signals.put(tx, [Signal(like, uri("one"), SignalKind.LIKE, NOW_US)])
@@ -381,7 +388,7 @@ async def test_everybody_sees_what_is_public(site: Site) -> None:
     assert [wish["kind"] for wish in told["wishes"]["records"]] == ["profile"]  # a report is nobody else's business
     assert {"denied", "stated", "scores"}.isdisjoint(track)
     assert site.directory.asked == []
-    assert "cursor" not in told
+    assert not {"cursor", "feedback"} & set(told)
 
 
 @pytest.mark.parametrize("audience", [LABELER, f"{LABELER}#atproto_labeler"])
@@ -404,6 +411,8 @@ async def test_the_account_itself_sees_all(site: Site, audience: str) -> None:
     assert [step["by"] for step in told["actions"]] == ["operator", "listener", "artist"]
     assert {wish["kind"] for wish in told["wishes"]["records"]} == {"profile", "report"}
     assert told["account"]["signals"] == [{"kind": "like", "count": 1}]
+    at = told["feedback"][0]["at"]
+    assert told["feedback"] == [{"uri": uri("heard"), "feed": "for-you", "wish": "less", "at": at}]
     told.pop("cursor", None)
     assert OTHER not in str(told)
     assert "root" not in str(told)

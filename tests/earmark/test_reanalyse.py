@@ -142,7 +142,8 @@ async def test_packs_that_cannot_ask_for_the_moods_of_the_feeds_are_refused_at_t
     home, pack_catalogue = stand_in_home
     feeds = orjson.loads(files("feedgen").joinpath("feeds.json").read_bytes())
     for feed in feeds["feeds"]:
-        feed["pos"], feed["neg"] = [], []
+        for key in ("pos", "neg", "styles", "moods"):
+            del feed[key]
     without_prompts = tmp_path / "feeds.json"
     without_prompts.write_bytes(orjson.dumps(feeds))
     async with joined(tmp_path, home=home) as (_, demo):
@@ -167,8 +168,13 @@ async def test_packs_that_cannot_ask_for_the_moods_of_the_feeds_are_refused_at_t
 @pytest.mark.parametrize(
     ("change", "why", "feeds"),
     [
-        ("pack", "another version of clap is installed", "all dark until the switch: the pack that moods are asked"),
-        ("listening", "this version of Earmark hears differently with the same packs", "go on"),
+        (("clap",), "another version of clap is installed", "go on"),  # effnet's styles answer
+        (
+            ("effnet", "clap"),
+            "another version of effnet, clap is installed",
+            "all dark until the switch: the pack that moods are asked",
+        ),
+        ((), "this version of Earmark hears differently with the same packs", "go on"),
     ],
 )
 async def test_why_the_packs_that_serve_do_not_listen_is_said_at_the_start(
@@ -176,7 +182,7 @@ async def test_why_the_packs_that_serve_do_not_listen_is_said_at_the_start(
     stand_in_home: tuple[Path, Path],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    change: str,
+    change: tuple[str, ...],
     why: str,
     feeds: str,
 ) -> None:
@@ -187,9 +193,9 @@ async def test_why_the_packs_that_serve_do_not_listen_is_said_at_the_start(
     )
     hashes = select(home, ("effnet", "clap"), catalogue=pack_catalogue).hashes
     with monkeypatch.context() as patch:
-        if change == "listening":
+        if not change:
             patch.setattr("core.analysis.LISTENING", "0")
-        await serving_with(settings, hashes | ({"clap": "0" * 64} if change == "pack" else {}))
+        await serving_with(settings, hashes | dict.fromkeys(change, "0" * 64))
     store = await Store.open(settings.database, clock=SystemClock())
     with caplog.at_level("ERROR", "earmark.test"):
         settled = await settle_listening(
@@ -216,10 +222,10 @@ async def _all_judged_and_ranked(live: Live, uris: list[AtUri]) -> bool:
     async with store.read() as reader:
         serving = (await generations.living(reader)).serving
         verdicts = [await labels.get_verdict(reader, str(uri)) for uri in uris]
-        rankable = len(await tracks.rankable(reader))
+        music = sum(track.music is True for track in await tracks.rankable(reader))
     await store.close()
     scored = (await live.client.get("/api/feeds/calm")).json()["tracks_scored"]
-    return all(one is not None and one.generation == serving.name for one in verdicts) and scored == rankable
+    return all(one is not None and one.generation == serving.name for one in verdicts) and scored == music
 
 
 async def _labels_of(network: Any, settings: Settings, artist: Any, uri: Any) -> list[str]:
@@ -229,10 +235,11 @@ async def _labels_of(network: Any, settings: Settings, artist: Any, uri: Any) ->
 
 
 def _publish(live: Live, sound: np.ndarray[Any, Any]) -> tuple[AtUri, str]:
-    """A track by an artist of its own (feeds keep an artist's tracks apart), and the post that links it."""
-    first, live.artist = live.artist, live.network.create_account(f"artist{next(_NUMBERS)}.test")
+    """A track by an artist of its own (feeds keep an artist's tracks apart), named as no other, and its post."""
+    number = next(_NUMBERS)
+    first, live.artist = live.artist, live.network.create_account(f"artist{number}.test")
     try:
-        uri = live.track(wav(sound))
+        uri = live.track(wav(sound), title=f"Take {number}")
         return uri, str(live.post(uri))
     finally:
         live.artist = first
@@ -302,7 +309,7 @@ def test_killed_while_it_moves_it_goes_on_and_the_command_ends_it(
         with Serve(config, **old) as serve:
             serve.wait(f"status['jobs']['done'] == {public + 1} and {quiet}")
             assert run(config, "reanalyse", "--abandon", **old).returncode == 3
-            assert serve.wait("all(feed['open'] for feed in status['feeds'])")
+            assert serve.wait("{'calm', 'heavy'} <= {feed['feed'] for feed in status['feeds'] if feed['open']}")
         before = orjson.loads(run(config, "reanalyse", "--status", "--json", **old).stdout)
         with Serve(config, **new) as serve:  # killed on the way
             found = serve.wait("status['listening']['moving_to']['heard'] >= 1")["listening"]
@@ -345,6 +352,6 @@ async def _whole(database: Path, uris: list[str]) -> int:
                 decided += 1
             rows = await analyses.vector_log(reader, serving.name, after_seq=0, limit=1000)
             spaces = {row.space for row in rows if row.track_id == stored.track_id and row.vector is not None}
-            assert spaces == (set(serving.spaces) if verdict.verdict.rankable else set())
+            assert spaces == (set(serving.spaces) if verdict.verdict.rankable or verdict.verdict.labels else set())
     await store.close()
     return decided

@@ -170,6 +170,36 @@ async def test_a_track_gets_its_label_and_its_place(live: Live, techno: np.ndarr
     assert str(post) not in await live.feed("calm")
 
 
+async def test_players_find_the_audio_where_its_artist_keeps_it_and_readers_learn_why(
+    live: Live, techno: np.ndarray[Any, Any]
+) -> None:
+    audio = wav(techno * 0.95)
+    another = live.network.create_account("player.test")  # a feed shows one track of an artist among ten
+    theirs = live.network.upload_blob(another, audio, "audio/wav")
+    record = {"title": "Enclosed", "artist": "Artist", "fileType": "wav", "createdAt": "2026-11-20T10:00:00Z"}
+    uri = live.network.create_record(another, TRACK, None, record | {"audioBlob": theirs})
+    cid = another.repo.records[f"{uri.collection}/{uri.rkey}"].cid_text
+    text = link_in_post("Enclosed", uri, cid, 0, page=f"https://plyr.fm/{uri}")
+    post = live.network.create_record(another, POST, None, text | {"createdAt": "2026-11-20T10:00:01Z"})
+    await live.ended(uri)
+
+    async def shown() -> bool:
+        return str(post) in await live.feed()
+
+    await live.until(shown)
+    lines = (await live.client.get("/feeds/dance-floor.m3u")).raise_for_status().text.splitlines()
+    address = lines[lines.index("#EXTINF:12,Artist - Enclosed") + 1]
+    assert (await live.client.get(address)).content == audio
+
+    feed = f"at://{live.service.settings.publisher_did}/app.bsky.feed.generator/dance-floor"
+    page = await live.client.get("/xrpc/app.bsky.feed.getFeedSkeleton", params={"feed": feed})
+    context = next(entry["feedContext"] for entry in page.json()["feed"] if entry["post"] == str(post))
+    params = {"feed": feed, "uri": str(post), "feedContext": context}
+    method = f"{live.service.settings.authority}.getFeedExplain"
+    told = (await live.client.get(f"/xrpc/{method}", params=params)).raise_for_status().json()
+    assert (told["uri"], told["said"]["reason"], told["reason"]) == (str(uri), "mood", "mood")
+
+
 @pytest.mark.parametrize(
     ("audio", "reason"),
     [
@@ -347,7 +377,7 @@ async def test_p151_an_account_that_goes_away_takes_its_tracks_out_and_back(
     first, live.artist = live.artist, live.network.create_account("other.test")
     other = live.artist
     try:
-        uri = live.track(wav(techno * 0.69))
+        uri = live.track(wav(techno * 0.69), title="By another artist")
         post = str(live.post(uri))
         await live.ended(uri)
         await live.until(lambda: _contains(live, post))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.feed import MoodFeed
+from core.feed import Feed
 from core.keys import SigningKey
 from core.taxonomy import Taxonomy
 from core.types import AtUri
@@ -84,11 +84,12 @@ def test_p100_p101_records_of_the_whole_catalogue() -> None:
             "displayName": feed.display_name,
             "description": feed.description,
             "createdAt": "2023-11-14T22:13:20.000Z",
+            **({"acceptsInteractions": True} if feed.personal else {}),  # P129
         }
         AtUri.parse(feed_uri("did:plc:pppppppppppppppppppppppp", feed.rkey))
 
 
 def test_p100_a_record_with_an_avatar() -> None:
     avatar = {"$type": "blob", "ref": {"$link": "bafkrei"}, "mimeType": "image/png", "size": 1000}
-    feed = MoodFeed("calm", "Calm", "Quiet.", {})
+    feed = Feed("calm", "Calm", "Quiet.")
     assert build_generator_record(feed, service_did=DID, created_us=0, avatar=avatar)["avatar"] == avatar

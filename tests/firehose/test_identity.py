@@ -246,6 +246,19 @@ async def test_P210_one_question_serves_many_and_lasts_an_hour(directory: Any, p
     assert plc.asked == 3
 
 
+async def test_P124_a_key_at_hand_is_told_without_asking_anybody(directory: Any, plc: Plc, still: StillClock) -> None:
+    assert directory.known_key(DID) is None
+    await directory.resolve(DID)
+    assert directory.known_key(DID) == KEY
+    still.seconds += 3601
+    assert directory.known_key(DID) is None
+    plc.answer = (404, "")
+    with pytest.raises(UnknownDid):
+        await directory.resolve(DID, refresh=True)
+    assert directory.known_key(DID) is None
+    assert plc.asked <= 3
+
+
 async def test_P210_an_old_answer_serves_for_a_day_while_the_directory_is_down(
     directory: Any, plc: Plc, still: StillClock
 ) -> None:

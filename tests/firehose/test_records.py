@@ -457,3 +457,20 @@ def test_a_track_is_held_until_its_release(released: Any, hold_until_us: int | N
 def test_a_release_that_cannot_be_read_holds_for_good(released: Any) -> None:
     with pytest.raises(Held):
         read("sh.comet.v0.feed.track", {"title": "T", "audio": BLOB, "releasedAt": released})
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        ("CH-A12-34-56789", "CHA123456789"),
+        ("cha123456789", "CHA123456789"),
+        ("CHA12345678", None),
+        ("unknown", None),
+        (123456789012, None),
+        ("C" * 100_000, None),
+    ],
+)
+def test_an_isrc_is_kept_if_it_is_one(written: object, read_as: str | None) -> None:
+    record = dict(SAMPLES["cloud.soundsky.audio"][0])
+    record["metadata"] = record.get("metadata", {}) | {"isrc": written}
+    assert read("cloud.soundsky.audio", record).isrc == read_as

@@ -12,7 +12,7 @@ from core.link import Link, LinkRule
 from core.types import AtUri, make_tid
 from firehose.events import Operation, RecordEvent
 from firehose.links import LinkRules
-from firehose.signals import BLUESKY_LIKES, MAX_SUBJECTS, SIGNALS, Signals, _subjects
+from firehose.signals import BLUESKY_LIKES, MAX_SUBJECTS, SIGNALS, Signals, subjects_of
 from store import Store, links, signals
 from store.signals import SignalKind
 
@@ -93,7 +93,7 @@ def test_likes_of_posts_are_read_only_when_asked_for() -> None:
 
 def test_lists_are_bounded() -> None:
     items = [{"subject": {"uri": f"at://{ARTIST}/fm.plyr.track/t{number}"}} for number in range(2 * MAX_SUBJECTS)]
-    assert len(list(_subjects({"items": items}, "items[].subject.uri"))) == MAX_SUBJECTS
+    assert len(list(subjects_of("fm.plyr.list", {"items": items}))) == MAX_SUBJECTS
 
 
 JSON = st.recursive(
@@ -110,4 +110,4 @@ JSON = st.recursive(
     name=st.sampled_from(sorted(SIGNALS)),
 )
 def test_any_record_is_a_list_of_subjects(record: Any, name: str) -> None:
-    assert {str(uri) for uri in _subjects(record, SIGNALS[name].path)} <= {TRACK}
+    assert {str(uri) for uri in subjects_of(name, record)} <= {TRACK}

@@ -154,6 +154,7 @@ async def test_the_whole_way(stand_in_home: tuple[Path, Path], make_signal: Any,
         Space.MUSICNN_SOUND: 400,
         Space.MUSICNN_TAGS: 100,
         Space.EFFNET_SOUND: EMBEDDING,
+        Space.EFFNET_TAGS: 457,
     }
     assert np.linalg.norm(analysis.vectors[Space.EFFNET_SOUND]) == pytest.approx(1, abs=1e-6)
     assert analysis.acoustics is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,10 +16,16 @@ import pytest
 
 from core.analysis import Analysis, Space, Vector
 from core.errors import Misconfigured
-from core.feed import PROMPT_WRAPPERS, MoodFeed
+from core.feed import PROMPT_WRAPPERS, Feed, FeedKind, TagRule, Veto
 from models.crew import Crew
 from models.pack import PackSet, select
-from models.prompts import build_prompt_query, feed_queries, load_neutral_prompts, score_prompts
+from models.prompts import (
+    build_prompt_query,
+    feed_queries,
+    load_neutral_prompts,
+    refuse_unanswerable,
+    score_prompts,
+)
 
 RNG = np.random.default_rng(7)
 COMMON = np.full(512, 1 / np.sqrt(512))  # what all texts share, as they do in a real joint space
@@ -130,8 +137,8 @@ def test_one_of_a_few_that_fits_is_said_to_fit_whatever_it_is_beside() -> None:
 
 
 FEEDS = (
-    MoodFeed("calm", "Calm", "", {"mtt:quiet": 1.0}, prompts=("calm music",), negative_prompts=("shouting",)),
-    MoodFeed("own", "Own", "", {"mtt:loud": 3.0, "mtt:fast": 4.0}, wrappers=("{}!",)),
+    Feed("calm", "Calm", "", tags={"mtt:quiet": 1.0}, prompts=("calm music",), negative_prompts=("shouting",)),
+    Feed("own", "Own", "", tags={"mtt:loud": 3.0, "mtt:fast": 4.0}, wrappers=("{}!",)),
 )
 
 
@@ -142,24 +149,58 @@ def packs(stand_in_home: tuple[Path, Path], *names: str) -> PackSet:
 
 async def test_feeds_ask_the_tag_space_without_clap(pack_home: Path) -> None:
     analyst = Texts()
-    queries = await feed_queries(analyst, FEEDS, select(pack_home, ("musicnn",)))
-    assert {query.space for query in queries.values()} == {Space.MUSICNN_TAGS}
-    assert sorted(queries["own"].positive[0].tolist())[-2:] == [pytest.approx(0.6), pytest.approx(0.8)]
+    asked = await feed_queries(analyst, FEEDS, select(pack_home, ("musicnn",)))
+    assert asked.neutral is None
+    for query in asked.feeds.values():
+        assert (query.prompts, query.styles) == (None, None)
+        assert query.tags is not None
+    own = asked.feeds["own"].tags
+    assert own is not None
+    assert sorted(own.positive[0].tolist())[-2:] == [pytest.approx(0.6), pytest.approx(0.8)]
     assert analyst.calls == []
 
 
-async def test_feeds_ask_the_joint_space_with_clap(stand_in_home: tuple[Path, Path]) -> None:
+async def test_feeds_ask_the_joint_space_with_clap_and_tags_as_a_second_opinion(
+    stand_in_home: tuple[Path, Path],
+) -> None:
     analyst = Texts()
-    queries = await feed_queries(analyst, FEEDS, packs(stand_in_home, "musicnn", "clap"))
-    assert [query.space for query in queries.values()] == [Space.CLAP, Space.MUSICNN_TAGS]
-    assert (queries["calm"].positive.shape, queries["calm"].negative.shape) == ((1, 512), (1, 512))
-    asked = [text for call in analyst.calls for text in call]
-    assert asked.count(load_neutral_prompts()[0]) == 1, "once for all feeds"
+    asked = await feed_queries(analyst, FEEDS, packs(stand_in_home, "musicnn", "clap"))
+    calm = asked.feeds["calm"].prompts
+    assert calm is not None
+    assert (calm.positive.shape, calm.negative.shape) == ((1, 512), (1, 512))
+    assert asked.feeds["own"].prompts is None
+    assert all(query.tags is not None and query.styles is None for query in asked.feeds.values())
+    assert asked.neutral is not None
+    np.testing.assert_allclose(asked.neutral.mean(axis=0), 0, atol=1e-6)
+    texts = [text for call in analyst.calls for text in call]
+    assert texts.count(load_neutral_prompts()[0]) == 1, "once for all feeds"
 
 
-async def test_a_feed_that_nothing_can_answer_is_a_mistake(stand_in_home: tuple[Path, Path]) -> None:
+async def test_feeds_ask_effnet_for_styles_where_it_listens(stand_in_home: tuple[Path, Path]) -> None:
+    feeds = [replace(FEEDS[0], styles={"electronic-ambient": 1.0}, moods={"calm": 1.0})]
+    asked = await feed_queries(Texts(), feeds, packs(stand_in_home, "effnet", "clap"))
+    query = asked.feeds["calm"]
+    assert query.styles is not None
+    assert query.tags is None
+    assert sorted(query.styles.positive[0].tolist())[-2:] == [0.5, 1.0], "moods count half as much (FEEDS 2.2)"
+
+
+def test_a_feed_that_nothing_can_judge_is_a_mistake(stand_in_home: tuple[Path, Path]) -> None:
+    effnet_and_clap = packs(stand_in_home, "effnet", "clap")
     with pytest.raises(Misconfigured, match=r"own.*prompts"):
-        await feed_queries(Texts(), FEEDS, packs(stand_in_home, "effnet", "clap"))
+        refuse_unanswerable(FEEDS, effnet_and_clap)
+    refuse_unanswerable(FEEDS[:1], effnet_and_clap)
+    refuse_unanswerable(FEEDS, packs(stand_in_home, "musicnn", "effnet"))
+    refuse_unanswerable([Feed("fresh", "Fresh", "", kind=FeedKind.FRESH)], effnet_and_clap)
+
+
+def test_a_veto_that_nothing_can_keep_is_a_mistake(stand_in_home: tuple[Path, Path]) -> None:
+    """Never a silent pass: without effnet the tag rule holds, and that needs musicnn."""
+    veto = Veto(("rock-punk",), TagRule({"msd:punk": 1.0}, 1.0))
+    clap_alone = PackSet(tuple(one for one in packs(stand_in_home, "clap").installed if one.pack.name == "clap"))
+    with pytest.raises(Misconfigured, match=r"calm.*effnet"):
+        refuse_unanswerable([replace(FEEDS[0], vetoes=(veto,))], clap_alone)
+    refuse_unanswerable([replace(FEEDS[0], vetoes=(veto,))], packs(stand_in_home, "musicnn", "clap"))
 
 
 async def test_texts_through_the_real_child(stand_in_home: tuple[Path, Path]) -> None:

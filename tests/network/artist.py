@@ -22,16 +22,19 @@ class Artist:
     def __init__(self, pds: Pds, account: Account) -> None:
         self.pds, self.account = pds, account
 
-    async def record(self, samples: np.ndarray[Any, Any], title: str = "A title") -> Record:
+    async def record(self, samples: np.ndarray[Any, Any], title: str = "") -> Record:
         """A track record whose audio is uploaded, and not yet referenced by anything."""
         return await self.record_of(wav(samples), "wav", title)
 
-    async def record_of(self, audio: bytes, kind: str, title: str = "A title") -> Record:
-        """The same for a file; the PDS finds out by itself what type it is."""
+    async def record_of(self, audio: bytes, kind: str, title: str = "") -> Record:
+        """The same for a file; the PDS finds out by itself what type it is. Without a title it gets the artist's own:
+        what sounds the same and is named the same is one recording to feeds.
+        """
         blob = await self.pds.upload(self.account, audio)
+        title = title or f"A title by {self.account.did[8:20]}"
         return {"title": title, "artist": "Artist", "fileType": kind, "audioBlob": blob, "createdAt": CREATED}
 
-    async def track(self, samples: np.ndarray[Any, Any], title: str = "A title") -> AtUri:
+    async def track(self, samples: np.ndarray[Any, Any], title: str = "") -> AtUri:
         return await self.pds.create(self.account, TRACK, await self.record(samples, title))
 
     async def post(self, uri: AtUri, way: int = 0, cid: str = "") -> AtUri:

@@ -32,7 +32,7 @@ async def test_a_pds_that_dies_and_starts_again(service: Following, pds: Pds, ar
 async def test_p153_a_pds_that_is_down_for_a_while_is_no_wish_of_its_artists(
     service: Following, pds: Pds, artist: Artist, techno: Samples
 ) -> None:
-    before = await artist.track(techno, title="Before")
+    before = await artist.track(techno, title="While it still answered")
     post = await artist.post(before)
     report = await service.ended(before)
     await service.shows(post)
@@ -51,7 +51,7 @@ async def test_p153_a_pds_that_is_down_for_a_while_is_no_wish_of_its_artists(
         assert await service.labels(before) == {"electronic": False}
     finally:
         await pds.server.start()
-    after = await artist.track(techno, title="After")
+    after = await artist.track(techno, title="Up and running")
     assert (await service.ended(after))["state"] == "ready"
     for source in await service.until(partial(sources, connected=True)):
         assert not source["gaps"]

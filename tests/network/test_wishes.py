@@ -83,4 +83,4 @@ async def test_who_wants_to_be_seen_by_signed_in_people_only(
     assert str(post) in await service.feed()
     assert service.said(uri) == ONCE
     await artist.pds.put(artist.account, own(artist, PROFILE), profile())
-    await service.reports(uri, lambda report: report["title"] == "A title")
+    await service.reports(uri, lambda report: (report["title"] or "").startswith("A title"))

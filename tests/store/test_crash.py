@@ -33,7 +33,7 @@ class FailingEngine:
     def __init__(self, engine: Engine, at_failure: Callable[[], None]) -> None:
         self._engine = engine
         self._at_failure = at_failure
-        self.driver, self.tokens = engine.driver, engine.tokens
+        self.driver, self.tokens, self.address = engine.driver, engine.tokens, engine.address
         self.read, self.peek, self.close = engine.read, engine.peek, engine.close
         self.fail_at = 0
         self.ran = 0

@@ -10,8 +10,9 @@ import pytest
 from core.analysis import Space, generation_of
 from core.types import Account, TrackState
 from store import Store, Tx, accounts, analyses, generations, labels, tracks
+from store.checkpoint import sweep_checkpoints
 from store.generations import GenerationState
-from store.index import VectorIndex, sweep_checkpoints
+from store.index import VectorIndex
 from tests.store.test_crash import Crash, FailingEngine
 
 NOW = 1_800_000_000_000_000

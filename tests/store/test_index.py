@@ -10,8 +10,10 @@ import orjson
 import pytest
 
 from core.analysis import Space
+from core.errors import Unstored
 from store import analyses, tracks
 from store.index import VectorIndex
+from store.rows import Rows
 
 TAGS, SOUND = Space.MUSICNN_TAGS, Space.MUSICNN_SOUND
 SPACES = {TAGS: 8, SOUND: 4}
@@ -128,29 +130,29 @@ async def test_a_checkpoint_saves_reading_the_log_again(store, make, folder):
     await again.checkpoint()
     assert sorted(path.name for path in (folder / "p").iterdir()) == [
         "manifest.json",
-        "musicnn-sound.44.usearch",
-        "musicnn-tags.44.usearch",
+        "musicnn-sound.44.rows",
+        "musicnn-tags.44.rows",
     ]
 
 
 def _truncate(folder):
-    path = next((folder / "p").glob("musicnn-tags.*.usearch"))
+    path = next((folder / "p").glob("musicnn-tags.*.rows"))
     path.write_bytes(path.read_bytes()[:-10])
 
 
 def _flip(folder):
-    path = next((folder / "p").glob("musicnn-tags.*.usearch"))
+    path = next((folder / "p").glob("musicnn-tags.*.rows"))
     content = bytearray(path.read_bytes())
-    content[8 + 3] ^= 0x40  # the exponent of the first number, behind rows and columns
+    content[-1] ^= 0x40  # the exponent of the last number
     path.write_bytes(content)
 
 
 def _lose(folder):
-    next((folder / "p").glob("musicnn-sound.*.usearch")).unlink()
+    next((folder / "p").glob("musicnn-sound.*.rows")).unlink()
 
 
 def _swap(folder):
-    sound, tags = (next((folder / "p").glob(f"{space}.*.usearch")) for space in (SOUND, TAGS))
+    sound, tags = (next((folder / "p").glob(f"{space}.*.rows")) for space in (SOUND, TAGS))
     sound.write_bytes(tags.read_bytes())
 
 
@@ -208,12 +210,19 @@ async def test_a_crash_while_a_checkpoint_is_written_leaves_the_older_one(store,
     await index.checkpoint()
     await _fill(store, make, [11])
     await index.follow()
-    monkeypatch.setattr("store.index.orjson.dumps", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("store.checkpoint.orjson.dumps", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         await index.checkpoint()
     monkeypatch.undo()
     again = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
     await _assert_true(again, store, make)
+
+
+async def test_a_folder_that_cannot_be_written_is_named(store, make, folder):
+    folder.write_bytes(b"a file")
+    index = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
+    with pytest.raises(Unstored, match="index"):
+        await index.checkpoint()
 
 
 async def test_searches_go_on_while_the_log_is_followed(store, make, folder):
@@ -228,13 +237,46 @@ async def test_searches_go_on_while_the_log_is_followed(store, make, folder):
     await _assert_true(index, store, make)
 
 
-async def test_beyond_the_exact_size_the_approximate_answer_is_scored_exactly(store, make, folder, monkeypatch):
-    monkeypatch.setattr("store.index.EXACT_BELOW", 10)
-    await _fill(store, make, range(200))
+async def test_vectors_come_in_the_order_asked_for(store, make, folder):
+    await _fill(store, make, range(5))
+    index = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
+    present, vectors = index.vectors(SOUND, [4, 99, 2])
+    assert present == [4, 2]
+    np.testing.assert_array_equal(vectors, [make.vector(3, 4), make.vector(1, 4)])
+    assert index.vectors(SOUND, [])[1].shape == (0, 4)
+    assert index.sound is SOUND
+
+
+async def test_a_filter_is_exact_over_what_passes(store, make, folder):
+    await _fill(store, make, range(30))
     index = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
     query = make.vector(5, 8)
     truth = await _truth(store, TAGS, query)
-    found = index.search(TAGS, query, 20)
-    assert len(found) == 20
-    assert found == sorted(found, key=lambda pair: -pair[1])
-    assert dict(found) == pytest.approx({track_id: truth[track_id] for track_id, _ in found}, rel=1e-5, abs=1e-6)
+    passing = {3, 7, 20, 21, 29, 12_345}
+    found = index.search(TAGS, query, 4, among=passing)
+    assert [track_id for track_id, _ in found] == sorted(passing & set(truth), key=lambda n: -truth[n])[:4]
+    assert index.search(TAGS, query, 4, among=[]) == []
+
+
+def test_rows_are_dense_after_any_changes(monkeypatch):
+    """Against a plain dictionary: blocks fill, empty and fill again, and the last row takes the place of a lost one."""
+    monkeypatch.setattr("store.rows._BLOCK", 64)
+    rows, truth, random = Rows(3), {}, np.random.default_rng(1)
+    for step in range(9_000):
+        track_id = int(random.integers(1, 2_600))
+        if random.random() < (0.15 if step < 5_000 else 0.7):
+            rows.drop(track_id)
+            truth.pop(track_id, None)
+        else:
+            truth[track_id] = random.standard_normal(3).astype(np.float32)
+            rows.put(track_id, truth[track_id])
+    assert 0 < len(rows) == len(truth) < 2_600
+    assert sorted(rows.keys.tolist()) == sorted(truth)
+    wanted = np.arange(0, 4_000)
+    present = rows.present(wanted)
+    assert present.tolist() == sorted(truth)
+    np.testing.assert_array_equal(rows.take(present), [truth[track_id] for track_id in sorted(truth)])
+    query = np.ones(3, np.float32)
+    np.testing.assert_allclose(
+        rows.products(query), [truth[key].sum() for key in rows.keys.tolist()], rtol=1e-4, atol=1e-5
+    )

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from core.analysis import Acoustics, Genre, VerdictStatus
 from core.job import JobState
 from core.link import LinkRule
 from core.types import Account, Cid, Track, TrackState, Visibility, make_tid
@@ -168,7 +169,15 @@ async def _judged(store, make, track, *, state=TrackState.READY, rankable=True):
 
 async def test_rankable_carries_what_feeds_need(store, make):
     page = "https://plyr.fm/track/1"
-    track = make.track(1, duration_ms=90_000, page_url=page, credits=(make.did(5),), explicit=True)
+    track = make.track(
+        1,
+        duration_ms=90_000,
+        page_url=page,
+        credits=(make.did(5),),
+        explicit=True,
+        album="First",
+        hold_until_us=NOW + 5,
+    )
     await _judged(store, make, track)
     by_uri, by_page = make.link(make.uri(1), post=2), make.link(page, post=1, rule=LinkRule.PAGE_IN_EMBED, author=2)
     async with store.write() as tx:
@@ -189,6 +198,17 @@ async def test_rankable_carries_what_feeds_need(store, make):
         "labels": ("ambient", "drone"),
         "credits": (make.did(5),),
         "links": (dataclasses.asdict(by_page), dataclasses.asdict(by_uri)),
+        "music": True,
+        "role": "track",
+        "album": "First",
+        "artist": None,
+        "isrc": None,
+        "style": None,
+        "speech": None,
+        "voice": None,
+        "minor": None,
+        "machine": False,
+        "release_us": NOW + 5,
     }
     async with store.write() as tx:
         await analyses.put(tx, "audio-1", make.analysis(), now_us=NOW)
@@ -202,8 +222,8 @@ async def test_rankable_carries_what_feeds_need(store, make):
         ({}, {}, True),
         ({}, {"state": TrackState.UNDECIDED}, True),
         ({}, {"state": TrackState.REFUSED}, False),
-        ({}, {"state": TrackState.QUEUED}, False),
-        ({}, {"rankable": False}, False),
+        ({}, {"state": TrackState.QUEUED}, True),
+        ({}, {"rankable": False}, True),
         ({"gated": True}, {}, False),
         ({"self_labels": ("nudity",)}, {}, False),
         ({"self_labels": ("something-else",)}, {}, True),
@@ -214,6 +234,72 @@ async def test_rankable_leaves_out(store, make, changes, options, shown):
     await _judged(store, make, make.track(1, **changes), **options)
     async with store.read() as r:
         assert bool(await tracks.rankable(r)) is shown
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "music", "labels_told"),
+    [
+        (TrackState.READY, {"rankable": True}, True, ("ambient",)),
+        (TrackState.UNDECIDED, {"rankable": False, "reason": "speech_like"}, False, ("ambient",)),
+        (TrackState.QUEUED, {"rankable": True}, None, ()),  # another version is to be heard
+        (TrackState.ANALYSING, None, None, ()),
+    ],
+)
+async def test_what_is_heard_says_whether_it_is_music(store, make, state, verdict, music, labels_told):
+    async with store.write() as tx:
+        await make.stored(tx, make.track(1), state)
+        if verdict is not None:
+            await labels.put_verdict(tx, make.uri(1), make.verdict("ambient", **verdict), now_us=NOW)
+        (found,) = await tracks.rankable(tx)
+    assert (found.music, found.labels) == (music, labels_told)
+
+
+async def test_silence_is_in_no_feed_and_a_refusal_counts_at_once(store, make):
+    async with store.write() as tx:
+        for number, verdict in enumerate(
+            (
+                make.verdict(status=VerdictStatus.UNDECIDED, reason="silence", rankable=False),
+                make.verdict(status=VerdictStatus.REFUSED, rankable=False),
+            )
+        ):
+            await make.stored(tx, make.track(number), TrackState.READY)
+            await labels.put_verdict(tx, make.uri(number), verdict, now_us=NOW)
+        assert await tracks.rankable(tx) == []
+
+
+async def test_the_strongest_style_is_told_if_it_is_strong_and_no_parent(store, make):
+    genres = [("electronic", 0.9), ("electronic-ambient", 0.15), ("electronic-drone", 0.14)]
+    async with store.write() as tx:
+        for number, told in ((1, genres), (2, genres[::2])):
+            await make.stored(tx, make.track(number), TrackState.READY)
+            heard = tuple(Genre(name, name, score) for name, score in told)
+            await labels.put_verdict(tx, make.uri(number), make.verdict(genres=heard), now_us=NOW)
+        assert [found.style for found in await tracks.rankable(tx)] == ["electronic-ambient", None]
+
+
+async def test_what_an_analysis_says_of_voices_counts_for_the_audio_that_was_judged(store, make):
+    measured = Acoustics(
+        None, 0.0, "C", "minor", 0.2, None, None, -1.0, -1.0, 0.0, bytes(800), 2, 44_100, 0.1, 0.7, 0.4
+    )
+    analysis = make.analysis(acoustics=measured)
+    async with store.write() as tx:
+        await make.stored(tx, make.track(1), TrackState.READY)
+        await analyses.put(tx, "audio-1", analysis, now_us=NOW)
+        grounds = {"audio_key": "audio-1", "generation": analysis.generation}
+        await labels.put_verdict(tx, make.uri(1), make.verdict(), now_us=NOW, **grounds)
+        (found,) = await tracks.rankable(tx)
+    assert (found.speech, found.voice, found.minor) == (0.1, 0.4, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "machine"),
+    [({}, False), ({"author_tags": ("Piano", "Suno")}, True), ({"self_labels": ("ai-generated",)}, True)],
+)
+async def test_that_a_machine_made_it_is_known_by_its_artists_word(store, make, said, machine):
+    await _judged(store, make, make.track(1, **said))
+    async with store.read() as r:
+        (found,) = await tracks.rankable(r)
+    assert found.machine is machine
 
 
 @pytest.mark.parametrize(("answer", "shown"), [(Visibility.PUBLIC, True), (Visibility.HIDDEN, False)])

@@ -1,0 +1,149 @@
+"""A vector index on disk: whole, as its manifest says, or ignored. The log of vectors has everything anyway."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from core.analysis import Space
+from store.graph import Graph, Precision
+from store.nearest import Nearest
+from store.rows import Rows
+
+_FORMAT = 3
+_FOLDER_CHARACTERS = 16  # of a generation's name, enough to tell its checkpoint's folder from others
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """What the log says up to a number: `identity` tells which log."""
+
+    identity: str
+    watermark: int
+    spaces: Mapping[Space, Nearest]
+
+
+def folder_of(folder: Path, generation: str) -> Path:
+    """Where the checkpoint of a generation lies in the folder of all."""
+    return folder / generation[:_FOLDER_CHARACTERS]
+
+
+def sweep_checkpoints(folder: Path, keep: Collection[str]) -> None:
+    """Delete what lies in an index folder and is not the checkpoint of one of these generations."""
+    names = {generation[:_FOLDER_CHARACTERS] for generation in keep}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in names:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Files under new names, then a manifest that says which count, then the old ones go. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spaces = {space.value: _save_space(folder, checkpoint.watermark, one) for space, one in checkpoint.spaces.items()}
+    manifest = {
+        "format": _FORMAT,
+        "store": checkpoint.identity,
+        "watermark": checkpoint.watermark,
+        "spaces": spaces,
+    }
+    part = folder / f"{_MANIFEST}.{os.getpid()}.part"
+    part.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    _rename_durably(part, folder / _MANIFEST)
+    current = {
+        _MANIFEST,
+        *(entry[kind]["file"] for entry in spaces.values() for kind in ("rows", "graph") if entry[kind]),
+    }
+    for path in folder.iterdir():
+        if path.name not in current:
+            path.unlink()
+
+
+def load(
+    folder: Path, identity: str, dimensions: Mapping[Space, int], *, exact_below: int, to_read: bool
+) -> Checkpoint | None:
+    """The checkpoint of this log with these spaces, or None unless every part of it is as its manifest says."""
+    try:
+        manifest = orjson.loads((folder / _MANIFEST).read_bytes())
+        if (manifest["format"], manifest["store"]) != (_FORMAT, identity):
+            return None
+        if set(manifest["spaces"]) != {space.value for space in dimensions}:
+            return None
+        spaces = {}
+        for space, size in dimensions.items():
+            entry = manifest["spaces"][space.value]
+            rows = Rows.open(_verified(folder, entry["rows"]), int(entry["count"]), size)
+            graph = _load_graph(folder, entry["graph"], size, to_read=to_read)
+            spaces[space] = Nearest(space, rows, graph, int(entry["gaps"]), exact_below=exact_below)
+        return Checkpoint(identity, int(manifest["watermark"]), spaces)
+    except (OSError, ValueError, KeyError, TypeError):  # absent or broken
+        return None
+
+
+def _save_space(folder: Path, watermark: int, nearest: Nearest) -> dict[str, Any]:
+    graph = nearest.graph
+    return {
+        "count": len(nearest.rows),
+        "rows": _save_file(folder, f"{nearest.space}.{watermark}.rows", lambda path: _write_rows(path, nearest.rows)),
+        "gaps": nearest.gaps,
+        "graph": graph
+        and {
+            **_save_file(folder, f"{nearest.space}.{watermark}.graph", graph.save),
+            "precision": graph.precision.value,
+            "middle": base64.b64encode(graph.middle.astype("<f4").tobytes()).decode(),
+        },
+    }
+
+
+def _load_graph(folder: Path, entry: Mapping[str, Any] | None, dimensions: int, *, to_read: bool) -> Graph | None:
+    if entry is None:
+        return None
+    path = _verified(folder, entry)
+    middle = np.frombuffer(base64.b64decode(entry["middle"]), "<f4")
+    if len(middle) != dimensions:
+        raise ValueError(f"{path} is of another space")
+    return Graph.open(path, dimensions, Precision(entry["precision"]), middle, to_read=to_read)
+
+
+def _write_rows(path: Path, rows: Rows) -> None:
+    with path.open("wb") as file:
+        rows.write(file)
+
+
+def _save_file(folder: Path, name: str, write: Callable[[Path], None]) -> dict[str, str]:
+    part = folder / f"{name}.{os.getpid()}.part"
+    write(part)
+    sha256 = _sha256(part)
+    _rename_durably(part, folder / name)
+    return {"file": name, "sha256": sha256}
+
+
+def _verified(folder: Path, entry: Mapping[str, Any]) -> Path:
+    path = folder / Path(entry["file"]).name
+    if _sha256(path) != entry["sha256"]:
+        raise ValueError(f"{path} is not what was written")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _rename_durably(part: Path, path: Path) -> None:
+    """The content reaches the disk before the name does."""
+    descriptor = os.open(part, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    part.replace(path)
