@@ -44,7 +44,6 @@ class Rules:
     album: tuple[int, int] = (1, 20)
     song: tuple[int, int] = (1, 50)  # versions of one song of an artist
     style: tuple[int, int] = (4, 10)
-    fill: int = 50  # so many entries are filled even if one style is all there is
     considered: int = 1_500  # tracks that are looked at for an order: the rest waits for another draw
     max_entries: int = 500
     posts: PostRules = field(default_factory=PostRules)

@@ -16,8 +16,8 @@ def space_out(order: Sequence[Candidate], rules: Rules, ledger: Ledger) -> list[
     """The same order, spaced out: who comes too soon waits for the next place that is free.
 
     Whoever finds no place any more is left out: what is promised of artists, albums and songs holds at the end of a
-    feed as well. Only the cap on styles yields, while the feed has less than `rules.fill` entries: a feed of drones
-    should not be dark for being all drones. At most `rules.max_entries`.
+    feed as well. Only the cap on styles yields where nothing else is left: a feed of drones should not end early for
+    being all drones. At most `rules.max_entries`.
     """
     caps = [
         _Cap(Why.ARTIST, *rules.near),
@@ -31,7 +31,7 @@ def space_out(order: Sequence[Candidate], rules: Rules, ledger: Ledger) -> list[
     placed: list[Candidate] = []
     while len(placed) < rules.max_entries:
         place = _first_free(waiting, caps, moved)
-        if place is None and len(placed) < rules.fill:
+        if place is None:
             place = _first_free(waiting, caps[:-1], moved)
         if place is None:
             break
