@@ -42,9 +42,9 @@ def load_catalogue(
 ) -> tuple[Feed, ...]:
     """The feeds of a catalogue file (default: the packaged one), in its order; only enabled ones unless told.
 
-    `min_seconds` and `max_seconds` hold where a feed of music states none of its own. `known_tags` are the names of the
-    tag space ("msd:ambient"), `known_moods` those of the mood tagger; without them only the form is checked. Raises
-    Misconfigured, naming file, feed and key.
+    `min_seconds` and `max_seconds` hold where a feed of music states none of its own; `fresh` and `voices` are open to
+    at least as much. `known_tags` are the names of the tag space ("msd:ambient"), `known_moods` those of the mood
+    tagger; without them only the form is checked. Raises Misconfigured, naming file, feed and key.
     """
     source = path or files("feedgen").joinpath("feeds.json")
     name = str(path or "feeds.json")
@@ -130,7 +130,8 @@ def _read_structural(where: str, row: Mapping[str, Any], limits: Mapping[str, fl
         raise Misconfigured(f"{where}.kind", f"must be one of {', '.join(kinds)}")
     kind = FeedKind(row["kind"])
     music = kind not in (FeedKind.FRESH, FeedKind.VOICES)
-    usual = limits if music else {"min_seconds": _FRESH_SECONDS, "max_seconds": 1e5}
+    open_to_all = {"min_seconds": min(_FRESH_SECONDS, limits["min_seconds"]), "max_seconds": 1e5}
+    usual = limits if music else open_to_all
     return Feed(**_read_common(where, {**usual, **row}), kind=kind)
 
 

@@ -145,17 +145,17 @@ class Following:
     def feed_uri(self, rkey: str) -> str:
         return f"at://{self.settings.publisher_did}/app.bsky.feed.generator/{rkey}"
 
-    async def feed(self, rkey: str = "dance-floor") -> list[str]:
+    async def feed(self, rkey: str = "fresh") -> list[str]:
         answer = await self.client.get(f"/xrpc/{SKELETON}", params={"feed": self.feed_uri(rkey), "limit": "100"})
         return [entry["post"] for entry in answer.raise_for_status().json()["feed"]]
 
-    async def shows(self, post: AtUri, rkey: str = "dance-floor") -> None:
+    async def shows(self, post: AtUri, rkey: str = "fresh") -> None:
         async def there() -> bool:
             return str(post) in await self.feed(rkey)
 
         await self.until(there)
 
-    async def hides(self, post: AtUri, rkey: str = "dance-floor") -> None:
+    async def hides(self, post: AtUri, rkey: str = "fresh") -> None:
         async def gone() -> bool:
             return str(post) not in await self.feed(rkey)
 
