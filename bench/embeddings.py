@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,21 +41,30 @@ def near(vectors: Vector, count: int, *, seed: int = 2) -> Vector:
     return moved.astype(np.float32)
 
 
-def heard(home: Path, *, hop_seconds: float, seeds: int = 1) -> Vector:
+def heard(home: Path, *, hop_seconds: float, seeds: int = 1, pieces: Collection[str] = ()) -> Vector:
     """f32 [windows, 400] of length 1, of `seeds` renderings of each piece; `home` has the pack musicnn. A window takes
-    a tenth of a CPU second.
+    a fortieth of a CPU second, a piece one to four until it is composed: `pieces` are the titles wanted, of none all.
 
     Heard in a process of its own, as a listening child is: what runs models there does not get on with the index.
     """
     with tempfile.TemporaryDirectory(prefix="earmark-bench-") as folder:
         path = Path(folder) / "heard.npy"
-        command = [sys.executable, "-m", "bench.embeddings", str(home), str(hop_seconds), str(seeds), str(path)]
+        command = [
+            sys.executable,
+            "-m",
+            "bench.embeddings",
+            str(home),
+            str(hop_seconds),
+            str(seeds),
+            str(path),
+            *pieces,
+        ]
         subprocess.run(command, check=True)
         vectors: Vector = np.load(path)
         return vectors
 
 
-def _listen(home: Path, hop_seconds: float, seeds: int) -> Vector:
+def _listen(home: Path, hop_seconds: float, seeds: int, pieces: Collection[str]) -> Vector:
     from models.child.musicnn import FRAMES, Musicnn
     from models.child.patches import Patch
     from models.child.resample import Resampler
@@ -64,7 +73,7 @@ def _listen(home: Path, hop_seconds: float, seeds: int) -> Vector:
 
     musicnn, hop = Musicnn(pack_folder(home, "musicnn")), round(hop_seconds * RATE / HOP)
     found = []
-    for rate, samples in _signals(seeds):
+    for rate, samples in _signals(seeds, pieces):
         resampler, mel = Resampler(RATE), MelStream()
         frames = [mel.feed(resampler.feed(rate, samples)), mel.feed(resampler.finish()), mel.finish()]
         spectrum = np.concatenate(frames)
@@ -78,12 +87,12 @@ def _listen(home: Path, hop_seconds: float, seeds: int) -> Vector:
     return np.concatenate(found).astype(np.float32)
 
 
-def _signals(seeds: int) -> Iterator[tuple[int, Vector]]:
+def _signals(seeds: int, pieces: Collection[str]) -> Iterator[tuple[int, Vector]]:
     import soundfile
 
     from earmark.demo.music import PIECES, compose
 
-    for piece in PIECES:
+    for piece in PIECES if not pieces else [piece for piece in PIECES if piece.title in pieces]:
         for seed in range(1, seeds + 1):
             yield _MUSIC_RATE, compose(piece, seed=seed).mean(axis=1).astype(np.float32)
     if folder := os.environ.get("EARMARK_SHARED_DATA"):
@@ -93,4 +102,4 @@ def _signals(seeds: int) -> Iterator[tuple[int, Vector]]:
 
 
 if __name__ == "__main__":
-    np.save(sys.argv[4], _listen(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])))
+    np.save(sys.argv[4], _listen(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[5:]))

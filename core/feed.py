@@ -153,13 +153,16 @@ class Questions:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a score is made of. `weight`, which orders a feed, is `mood * freshness * popularity` for mood feeds."""
+    """What a score is made of. `weight`, which orders a feed, is `mood * freshness * popularity * damping` for mood
+    feeds.
+    """
 
     prompt: float | None = None  # 0..1: the share of the corpus that fits the prompts less
     tags: float | None = None  # 0..1: the same by tags
     mood: float = 0.0  # both together; for feeds without a mood their own score, 0..1
     freshness: float = 1.0
     popularity: float = 1.0  # 0.95..1.05
+    damping: float = 1.0  # 0.9..1: less where other feeds have their turn of the artist today
     weight: float = 0.0
 
 

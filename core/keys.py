@@ -6,12 +6,15 @@ Signatures are 64 bytes r||s, low-S made and demanded (P7, P8), deterministic (R
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import coincurve
 import libipld
-from coincurve.ecdsa import cdata_to_der, deserialize_compact
+from coincurve._libsecp256k1 import lib  # type: ignore[import-not-found]
+from coincurve.context import GLOBAL_CONTEXT
+from coincurve.ecdsa import deserialize_compact
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,8 +25,10 @@ Curve = Literal["k256", "p256"]
 
 _K256_PREFIX = bytes((0xE7, 0x01))
 _P256_PREFIX = bytes((0x80, 0x24))
-_K256_HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
-_P256_HALF_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551 // 2
+_K256_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_ZERO = bytes(32)
+_HALF_ORDERS = {"k256": (_K256_ORDER // 2).to_bytes(32), "p256": (_P256_ORDER // 2).to_bytes(32)}
 
 
 class BadKey(ValueError):
@@ -37,7 +42,7 @@ class PublicKey:
     curve: Curve
     point: bytes
     # Finding a point's other half takes as long as checking a signature with it: done once, with the first one.
-    _parsed: list[coincurve.PublicKey] = field(default_factory=list, init=False, repr=False, compare=False)
+    _parsed: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def from_multikey(cls, text: str) -> Self:
@@ -88,26 +93,32 @@ class PublicKey:
 
     def verify(self, data: bytes, sig: bytes) -> bool:
         """Whether `sig` (64 bytes, low-S) signs sha256(data). Never raises on a bad signature."""
-        if len(sig) != 64:
-            return False
-        r, s = int.from_bytes(sig[:32], "big"), int.from_bytes(sig[32:], "big")
-        if self.curve == "k256":
-            if not (r > 0 and 0 < s <= _K256_HALF_ORDER):
-                return False
-            try:
-                if not self._parsed:
-                    self._parsed.append(coincurve.PublicKey(self.point))
-                return self._parsed[0].verify(cdata_to_der(deserialize_compact(sig)), data)
-            except Exception:  # coincurve raises bare Exception for r >= n
-                return False
-        if not (r > 0 and 0 < s <= _P256_HALF_ORDER):
+        if len(sig) != 64 or not (sig[:32] > _ZERO and _ZERO < sig[32:] <= _HALF_ORDERS[self.curve]):
             return False
         try:
-            number = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), self.point)
-            number.verify(encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
-        except (InvalidSignature, ValueError):
+            if not self._parsed:
+                self._parsed.append(self._parse())
+            return (_fits_k256 if self.curve == "k256" else _fits_p256)(self._parsed[0], data, sig)
+        except (InvalidSignature, ValueError):  # also for r beyond the order
             return False
-        return True
+
+    def _parse(self) -> Any:
+        if self.curve == "k256":
+            return coincurve.PublicKey(self.point).public_key
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), self.point)
+
+
+def _fits_k256(point: Any, data: bytes, sig: bytes) -> bool:
+    """Without the detour through DER that coincurve's own method takes: a tenth of the time."""
+    digest = hashlib.sha256(data).digest()
+    return bool(lib.secp256k1_ecdsa_verify(GLOBAL_CONTEXT.ctx, deserialize_compact(sig), digest, point) == 1)
+
+
+def _fits_p256(point: Any, data: bytes, sig: bytes) -> bool:
+    """Raises InvalidSignature."""
+    r, s = int.from_bytes(sig[:32]), int.from_bytes(sig[32:])
+    point.verify(encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
+    return True
 
 
 class SigningKey:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from binascii import b2a_base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 VERSION = 1
 MAX_VAL_BYTES = 128  # P16: bytes of UTF-8, not characters
+# P1: all that is signed; the signature itself is not.
+FIELD_TYPES: Mapping[str, type] = {
+    "ver": int,
+    "src": str,
+    "uri": str,
+    "cid": str,
+    "val": str,
+    "neg": bool,
+    "cts": str,
+    "exp": str,
+}
 
 
 class Label(NamedTuple):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from core.types import Did
+
+MAX_LANGS = 3  # of a post: what its lexicon allows
+_PRIMARY = re.compile(r"[a-z]{2,3}(?=-|\Z)", re.ASCII)
+_NO_LANGUAGE = frozenset({"und", "zxx", "mul"})  # unknown, none, several
 
 
 class LinkRule(StrEnum):
@@ -48,9 +54,19 @@ class Link:
     adult: bool = False  # the post carries a porn/sexual/nudity/graphic-media self-label
     targets_in_post: int = 1  # distinct targets; >1 is a mixtape post and weak
     card: bool = False  # the post has an embed
+    langs: tuple[str, ...] = ()  # that the post is in; empty: it does not say
     author_born_us: int | None = None  # since when the post's account exists, where that was found out
     liked: bool = False  # by somebody, where likes are counted
 
     @property
     def confidence(self) -> float:
         return CONFIDENCE[self.rule]
+
+
+def primary_langs(told: object, most: int) -> tuple[str, ...]:
+    """The languages that the first `most` of a list of tags name, without regions and scripts: `pt` for `pt-BR`. What
+    makes no sense is left out.
+    """
+    tags: Iterable[object] = told[:most] if isinstance(told, list) else ()
+    found = (_PRIMARY.match(tag.lower()) for tag in tags if isinstance(tag, str))
+    return tuple(dict.fromkeys(lang[0] for lang in found if lang is not None and lang[0] not in _NO_LANGUAGE))

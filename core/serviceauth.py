@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -29,7 +30,8 @@ KeyResolver = Callable[[str, bool], Awaitable[PublicKey]]
 
 _ALGORITHMS = frozenset({"ES256", "ES256K"})
 _FOREIGN_TYPES = frozenset({"at+jwt", "refresh+jwt", "dpop+jwt"})  # OAuth's tokens, not ours (P116)
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
+_STANDARD = bytes.maketrans(b"-_+/=", b"+/...")  # base64url as base64; what only base64 has is no letter of either
+_LAST_LETTERS = {2: frozenset(b"AQgw"), 3: frozenset(b"AEIMQUYcgkosw048")}  # of a group of so many: no bit is left over
 _HOST = re.compile(r"(?=.{4,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _RESERVED_TLDS = frozenset({"local", "localhost", "test", "example", "invalid", "internal", "onion", "arpa", "alt"})
 
@@ -97,12 +99,13 @@ def check(token: str, *, audiences: Collection[str], method: str, now_us: int) -
     """Everything that can be refused without the issuer's key, in the order of P116. Raises XrpcError (P126)."""
     if not token:
         raise _refused("MissingJwt", "a service token is required")
-    segments = token.split(".") if len(token) <= MAX_TOKEN_LENGTH else []
-    if len(segments) != 3:
+    text = token.encode("ascii") if len(token) <= MAX_TOKEN_LENGTH and token.isascii() else b""
+    signed, _, last = text.rpartition(b".")
+    header, dot, payload = signed.partition(b".")  # a dot more is a letter that no segment has
+    if not dot:
         raise _refused("BadJwt", "a token has three segments and at most 4096 characters")
-    header, payload = _decode_object(segments[0]), _decode_object(segments[1])
-    alg = _check_header(header)
-    claims = _typed_claims(payload)
+    alg = _read_header(header)
+    claims = _typed_claims(_decode_object(payload))
     now = now_us // 1_000_000
     if claims.exp <= now:  # no leeway: a token that ends this second is of no use to an honest reader
         raise _refused("JwtExpired", "the token has expired")
@@ -116,10 +119,10 @@ def check(token: str, *, audiences: Collection[str], method: str, now_us: int) -
         raise _refused("BadJwtLexiconMethod", f"the token is not for {method}")
     if not is_account(claims.iss):
         raise _refused("BadJwtIss", "the issuer is not a did:plc or a host-level did:web")
-    signature = _decode_segment(segments[2])
+    signature = _decode_segment(last)
     if len(signature) != 64:
         raise _refused("BadJwtSignature", "a signature has 64 bytes")
-    return Unverified(claims, alg, f"{segments[0]}.{segments[1]}".encode("ascii"), signature)
+    return Unverified(claims, alg, signed, signature)
 
 
 def mint(
@@ -149,7 +152,10 @@ def is_account(did: str) -> bool:
     return is_plc(did)
 
 
-def _check_header(header: Mapping[str, Any]) -> str:
+@lru_cache(maxsize=64)  # there are few in use, one or two a make of server
+def _read_header(segment: bytes) -> str:
+    """The algorithm."""
+    header = _decode_object(segment)
     kind, alg, key_id = header.get("typ"), header.get("alg"), header.get("kid")
     if isinstance(kind, str) and kind.lower().removeprefix("application/") in _FOREIGN_TYPES:
         raise _refused("BadJwtType", "this is not a service token")
@@ -161,25 +167,25 @@ def _check_header(header: Mapping[str, Any]) -> str:
 
 
 def _typed_claims(payload: Mapping[str, Any]) -> Claims:
-    texts = {name: payload.get(name) for name in ("iss", "aud", "lxm", "jti")}
-    if texts["lxm"] is None:
+    iss, aud, lxm, jti = payload.get("iss"), payload.get("aud"), payload.get("lxm"), payload.get("jti")
+    if lxm is None:
         raise _refused("BadJwtLexiconMethod", "the token names no method")
-    if not isinstance(texts["iss"], str) or not isinstance(texts["aud"], str):
+    if not isinstance(iss, str) or not isinstance(aud, str):
         raise _refused("BadJwt", "iss and aud must be texts")
-    if not isinstance(texts["lxm"], str) or not isinstance(texts["jti"], str | None):
+    if not isinstance(lxm, str) or not (jti is None or isinstance(jti, str)):
         raise _refused("BadJwt", "lxm and jti must be texts")
-    exp, iat = _whole_seconds(payload.get("exp")), _whole_seconds(payload.get("iat"))
+    exp, iat = payload.get("exp"), payload.get("iat")
     if exp is None:
         raise _refused("BadJwt", "exp is required")
-    return Claims(Did(texts["iss"]), texts["aud"], texts["lxm"], exp, iat, texts["jti"])
+    return Claims(Did(iss), aud, lxm, _whole_seconds(exp), None if iat is None else _whole_seconds(iat), jti)
 
 
-def _whole_seconds(value: object) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
-        raise _refused("BadJwt", "exp and iat must be whole seconds")
-    return int(value)
+def _whole_seconds(value: object) -> int:
+    if type(value) is int:  # bool is none
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise _refused("BadJwt", "exp and iat must be whole seconds")
 
 
 def fits(unverified: Unverified, key: PublicKey) -> bool:
@@ -196,7 +202,7 @@ async def _resolve(resolve_key: KeyResolver, issuer: Did, *, refresh: bool) -> P
         raise XrpcError("UpstreamFailure", "the issuer's key cannot be had just now", status=502) from None
 
 
-def _decode_object(segment: str) -> dict[str, Any]:
+def _decode_object(segment: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(_decode_segment(segment))
     except orjson.JSONDecodeError:
@@ -206,14 +212,14 @@ def _decode_object(segment: str) -> dict[str, Any]:
     return value
 
 
-def _decode_segment(segment: str) -> bytes:
+def _decode_segment(segment: bytes) -> bytes:
     """Strict base64url without padding: one token has one text, so that it can be cached by it."""
-    spare = len(segment) % 4  # characters beyond whole groups, whose last one has bits that must not be used
-    if spare != 1 and _BASE64URL.fullmatch(segment):
-        standard = segment.replace("-", "+").replace("_", "/")
-        raw = binascii.a2b_base64(standard + "=" * (-len(segment) % 4))
-        if not spare or _encode_segment(raw[len(raw) // 3 * 3 :]) == segment[-spare:]:
-            return raw
+    spare = len(segment) % 4  # letters beyond whole groups
+    if segment and (not spare or (spare > 1 and segment[-1] in _LAST_LETTERS[spare])):
+        try:
+            return binascii.a2b_base64(segment.translate(_STANDARD) + b"=" * (-spare % 4), strict_mode=True)
+        except binascii.Error:
+            pass
     raise _refused("BadJwt", "segments must be base64url without padding")
 
 

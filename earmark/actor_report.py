@@ -11,7 +11,8 @@ from core.ports import Directory
 from core.serviceauth import bearer, check, keys_of, verify
 from core.types import Did, parse_did
 from core.xrpc import Call, Param, Query
-from earmark.dossier import Dossier, Place
+from earmark.dossier import Dossier
+from earmark.dossier_place import Place
 from store import Store
 from store.feedback import viewer_key
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from core.analysis import Genre
+from core.analysis import Genre, Verdict
 from core.clock import format_datetime
 from core.taxonomy import Publish, Taxonomy
-from core.types import AtUri, Did, Nsid, Tid, TrackState, Visibility, make_tid
+from core.types import Account, AtUri, Did, Nsid, Tid, TrackState, Visibility, make_tid
 from store.announcements import AnnouncementWish, Said
 from store.tracks import MACHINE_TAGS, STYLE_FROM, StoredTrack
 from store.wishes import Standing
@@ -20,6 +21,8 @@ STALE_US = 3 * 86_400_000_000  # what is found later than that is no news
 MAX_TITLE_CHARACTERS = 180  # of a post's 300
 MAX_HANDLE_CHARACTERS = 100
 MAX_CARD_CHARACTERS = 300
+HEARD = (TrackState.READY, TrackState.UNDECIDED)
+_BANNED = frozenset({"takendown", "suspended"})
 _UNWANTED = frozenset({"gated", "not_public", "self_label", "opted_out", "withheld", "denied", "held"})
 
 
@@ -37,33 +40,49 @@ def standing_wishes(wishes: Sequence[AnnouncementWish]) -> list[AnnouncementWish
     return [wish for wish in wishes if wish.said is Said.YES and wish.said_us > stopped_us]
 
 
-def must_go(stored: StoredTrack | None, standing: Standing, since_us: int | None) -> bool:
-    """Whether no post of ours may stand for this track: it is gone, or not for everybody, or its artist says no.
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What decides over the post of a track. `stored` None: never seen; `verdict` None: none so far; `since_us`: see
+    `announce_since`.
+    """
+
+    stored: StoredTrack | None
+    verdict: Verdict | None
+    standing: Standing
+    account: Account
+    since_us: int | None
+
+
+def must_go(case: Case) -> bool:
+    """Whether no post of ours may stand for this track: it is gone, or not for everybody, or is no music after all, or
+    its artist says no, or was banned.
 
     Everybody can read our posts, so there is none of who is not to be shown to people who are logged out.
 
-    While an account is away nothing is taken back (P151): it may be back tomorrow.
+    While an account is away by itself nothing is taken back (P151): it may be back tomorrow.
     """
-    if stored is None or stored.state is TrackState.WITHDRAWN or since_us is None:
+    stored, verdict = case.stored, case.verdict
+    if stored is None or stored.state is TrackState.WITHDRAWN or case.since_us is None:
         return True
     track = stored.track
     closed = track.gated or bool(track.self_labels) or stored.visibility is Visibility.HIDDEN
     machine = not MACHINE_TAGS.isdisjoint(tag.casefold() for tag in track.author_tags)
     refused = stored.state is TrackState.REFUSED and stored.reason in _UNWANTED
-    return closed or machine or refused or standing != Standing()
+    no_music = stored.state in HEARD and verdict is not None and not verdict.rankable
+    banned = not case.account.active and case.account.status in _BANNED
+    return closed or machine or refused or no_music or banned or case.standing != Standing()
 
 
-def is_due(stored: StoredTrack, standing: Standing, since_us: int | None, *, now_us: int) -> bool:
-    """Whether a track may be announced now, if it is public and rankable: new since its artist asked for it, heard, at
-    rest.
-    """
-    if since_us is None or must_go(stored, standing, since_us):
+def is_due(case: Case, *, now_us: int) -> bool:
+    """Whether a track may be announced now, if it is public: new since its artist asked for it, heard, at rest."""
+    stored, since_us = case.stored, case.since_us
+    if stored is None or since_us is None or case.verdict is None or must_go(case):
         return False
     track = stored.track
     at_rest = max(stored.first_seen_us, stored.updated_us, track.hold_until_us or 0) <= now_us - SETTLE_US
-    fresh = since_us < track.created_us and now_us - track.created_us < STALE_US
-    heard = stored.state in (TrackState.READY, TrackState.UNDECIDED)
-    return at_rest and fresh and heard and track.page_url is not None
+    new = since_us < min(track.created_us, stored.first_seen_us)
+    fresh = now_us - max(track.created_us, track.hold_until_us or 0) < STALE_US
+    return at_rest and new and fresh and stored.state in HEARD and track.page_url is not None
 
 
 def announcement_key(track_uri: str) -> Tid:

@@ -17,22 +17,26 @@ from core.errors import AppError, Misconfigured, Permanent
 from core.log import Log
 from core.ports import Directory, Prover, SafeHttp
 from core.taxonomy import Taxonomy
-from core.types import AtUri, Did
+from core.types import AtUri, Did, Nsid
 from earmark.announcement import announce_since, must_go, name_tags, standing_wishes, write_post
-from earmark.announcement_round import Work, plan_work
+from earmark.announcement_round import Work, find_first, plan_work, read_case
 from earmark.consenting import Consents
-from earmark.publishing import picture_type, read_secret
+from earmark.cover import fetch_cover
+from earmark.publishing import read_secret
+from earmark.report import is_public
 from earmark.session import Refused, Session, open_session
-from firehose.answers import check_answer
 from firehose.guard import Guard
 from firehose.handles import Handles
-from store import Store, announcements, labels, tracks, wishes
-from store.announcements import Announcement, AnnouncementState, AnnouncementWish
+from firehose.records import find_values
+from store import Store, announcements
+from store.announcements import Announcement, AnnouncementState
 
 LOOK_EVERY_SECONDS = 300.0  # a session each, at most: a PDS opens 300 a day
-MAX_THUMB_BYTES = 1_000_000  # app.bsky.embed.external
+POST_SECONDS = 180.0  # of a round
+MAX_WISHES = 1_000  # records of one artist
+PROFILE = Nsid("app.bsky.actor.profile")
+BOT = "bot"  # a self-label that apps know
 _UNACCEPTABLE = frozenset({"InvalidRequest", "InvalidRecord"})  # what our own host says of a post that it never takes
-_COVERS = ("imageUrl", "coverArt", "image", "thumbnail", "thumb")  # of the collections that are mapped
 
 
 class Announcer:
@@ -70,6 +74,7 @@ class Announcer:
         self._taxonomy = taxonomy
         self._clock = clock
         self._log = log
+        self._tried: dict[str, float] = {}  # tracks that wait for their posts, and when each was last tried
 
     async def run(self, password: Path) -> None:
         """Round after round until cancelled."""
@@ -93,47 +98,84 @@ class Announcer:
             await session.sign_in(self._did, read_secret(password, "announcer.password_file"))
             for one in work.take_back:
                 await self._take_back(session, one)
-            for one in work.post:
-                try:
-                    await self._post(session, one, said.get(one.did, ()))
-                except Refused as error:
-                    if error.name not in _UNACCEPTABLE:
-                        raise
-                    await self._forget(one)
-                    self._log.warning("a track cannot be announced", uri=one.track_uri, error=error)
-                except AppError as error:  # of this artist's host: others need not wait for it
-                    self._log.info("a track is announced later", uri=one.track_uri, error=error)
+            if work.post:
+                await self._own_up(session)
+            await self._announce_all(session, work.post)
         return work
 
-    async def _post(self, session: Session, one: Announcement, said: Sequence[AnnouncementWish]) -> None:
-        """Makes the post, unless the track has changed or gone, or its artist has just thought better of it."""
+    async def _announce_all(self, session: Session, posts: Sequence[Announcement]) -> None:
+        """As many as there is time for, those first that were tried the longest ago: slow hosts of some artists hold up
+        neither other artists' posts for long nor what must go.
+        """
+        self._tried = {one.track_uri: self._tried.get(one.track_uri, 0.0) for one in posts}
+        until = self._clock.monotonic() + POST_SECONDS
+        for one in sorted(posts, key=lambda one: self._tried[one.track_uri]):
+            if self._clock.monotonic() > until:
+                return
+            self._tried[one.track_uri] = self._clock.monotonic()
+            await self._announce(session, one)
+
+    async def _own_up(self, session: Session) -> None:
+        """The account's profile says that it is a bot, before anything is posted; what else it says stays."""
+        uri = AtUri(self._did, PROFILE, "self")
+        there = await self._prover.prove(uri)
+        said = find_values(there.record, "labels.values[]")
+        if any(isinstance(label, Mapping) and label.get("val") == BOT for label in said):
+            return
+        own = {"$type": "com.atproto.label.defs#selfLabels", "values": [*said, {"val": BOT}]}
+        record = {"$type": PROFILE, **(there.record or {}), "labels": own}
+        body = {"repo": uri.did, "collection": uri.collection, "rkey": uri.rkey, "record": record}
+        await session.call("com.atproto.repo.putRecord", body | {"swapRecord": there.cid})
+        self._log.info("the announcer's profile says now that it is a bot", did=self._did)
+
+    async def _announce(self, session: Session, one: Announcement) -> None:
+        """Makes the post, once all that belongs to it is there. Trouble of our own host is raised."""
+        try:
+            record = await self._write(session, one)
+        except AppError as error:  # of this artist's host: others need not wait for it
+            self._log.info("a track is announced later", uri=one.track_uri, error=error)
+            return
+        if record is None:
+            return
+        try:
+            cid = await self._put(session, AtUri.parse(one.post_uri), record)
+        except Refused as error:
+            if error.name not in _UNACCEPTABLE:
+                raise
+            await self._forget(one)
+            self._log.warning("a track cannot be announced", uri=one.track_uri, error=error)
+            return
+        async with self._store.write() as tx:
+            await announcements.posted(tx, one.track_uri, cid)
+        self._log.info("track announced", uri=one.track_uri, post=one.post_uri)
+
+    async def _write(self, session: Session, one: Announcement) -> dict[str, Any] | None:
+        """The post; None when the track has changed or gone, or its artist has just thought better of it."""
+        async with self._store.read() as reader:
+            said = await announcements.wishes_of(reader, one.did, limit=MAX_WISHES)
         stands = [wish for wish in standing_wishes(said) if await self._consents.still_says(wish)]
         proven = await self._prover.prove(AtUri.parse(one.track_uri))
         async with self._store.read() as reader:
-            stored = await tracks.get(reader, one.track_uri)
+            case = await read_case(reader, one.track_uri, one.did, announce_since(stands))
             made = await announcements.of_artist(reader, one.did)
-            verdict = await labels.get_verdict(reader, one.track_uri)
-            standing = await wishes.of(reader, one.did)
-        if proven.cid is None or must_go(stored, standing, announce_since(stands)):
-            return  # the next round takes it back
-        if stored is None or proven.cid != stored.track.cid or verdict is None:
-            return  # another version is on its way here
+            public = case.stored is not None and await is_public(reader, case.stored)
+        stored, verdict = case.stored, case.verdict
+        if proven.cid is None or stored is None or must_go(case):
+            return None  # the next round takes it back
+        if proven.cid != stored.track.cid or verdict is None or not public:
+            return None  # another version is on its way here, or its account is away
         thread = _find_thread(one, made)
         if one.thread and thread is None:
-            return  # what it continues is not there yet
-        record = write_post(
+            return None  # what it continues is not there yet
+        return write_post(
             stored,
             handle=await self._handles.of(one.did),
             mention=any(wish.mention for wish in stands),
-            tags=name_tags(verdict.verdict.labels, verdict.verdict.genres, self._taxonomy),
+            tags=name_tags(verdict.labels, verdict.genres, self._taxonomy),
             thumb=await self._cover(session, one.did, proven.record or {}),
             thread=thread,
             now_us=self._clock.now_us(),
         )
-        cid = await self._put(session, AtUri.parse(one.post_uri), record)
-        async with self._store.write() as tx:
-            await announcements.posted(tx, one.track_uri, cid)
-        self._log.info("track announced", uri=one.track_uri, post=one.post_uri)
 
     async def _put(self, session: Session, uri: AtUri, record: Mapping[str, Any]) -> str:
         """The post's CID; that of the one which is there, if a crash came between making it and taking note."""
@@ -162,39 +204,24 @@ class Announcer:
     async def _cover(self, session: Session, did: Did, record: Mapping[str, Any]) -> dict[str, Any] | None:
         """The track's picture as a blob of ours; None if there is none that a card may have. A post goes without."""
         try:
-            content = await self._fetch_cover(did, record)
-            kind = picture_type(content) if content is not None else None
-            return await session.upload(content, kind) if content is not None and kind is not None else None
+            cover = await fetch_cover(self._http, self._directory, did, record)
+            return await session.upload(cover.content, cover.mime) if cover is not None else None
         except AppError as error:
             self._log.info("an announcement has no picture", did=did, error=error)
             return None
 
-    async def _fetch_cover(self, did: Did, record: Mapping[str, Any]) -> bytes | None:
-        named = next((record[key] for key in _COVERS if record.get(key)), None)
-        if isinstance(named, str) and named.startswith("https://"):
-            return check_answer(await self._http.get(named, max_bytes=MAX_THUMB_BYTES))
-        ref = named.get("ref") if isinstance(named, Mapping) else None
-        cid = ref.get("$link") if isinstance(ref, Mapping) else None
-        pds = (await self._directory.resolve(did)).pds if isinstance(cid, str) else None
-        if pds is None:
-            return None
-        url = f"{pds}/xrpc/com.atproto.sync.getBlob"
-        return check_answer(await self._http.get(url, params={"did": did, "cid": str(cid)}, max_bytes=MAX_THUMB_BYTES))
-
 
 def _find_thread(one: Announcement, made: Sequence[Announcement]) -> dict[str, Any] | None:
-    """What a post of an album's further track answers: the album's first post, and its last one so far."""
-    if not one.thread:
+    """What a post of an album's further track answers: the album's first post, and the last one after it so far."""
+    first = find_first(one.album, made) if one.thread and one.album is not None else None
+    if first is None or first.state is not AnnouncementState.POSTED:
         return None
-    standing = [
+    last = [
         other
-        for other in made
-        if other.album == one.album and other.post_cid is not None and other.state is AnnouncementState.POSTED
-    ]
-    if not standing:
-        return None
-    root, parent = standing[0], standing[-1]
+        for other in made[made.index(first) :]
+        if other.album == one.album and other.state is AnnouncementState.POSTED
+    ][-1]
     return {
-        "root": {"uri": root.post_uri, "cid": root.post_cid},
-        "parent": {"uri": parent.post_uri, "cid": parent.post_cid},
+        "root": {"uri": first.post_uri, "cid": first.post_cid},
+        "parent": {"uri": last.post_uri, "cid": last.post_cid},
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -154,7 +155,7 @@ class Api:
         async with self._store.read() as reader:
             by_state = await tracks.count_by_state(reader)
         feeds = "".join(
-            f"<tr><td><a href='/api/feeds/{status.rkey}'>{html.escape(status.display_name)}</a></td>"
+            f"<tr><td><a href='/feeds/{quote(status.rkey, safe='')}'>{html.escape(status.display_name)}</a></td>"
             f"<td>{html.escape('; '.join(status.reasons)) or 'open'}</td>"
             f"<td>{status.matching}</td><td>{status.with_post}</td></tr>"
             for status in self._feeds.statuses()

@@ -16,7 +16,7 @@ from core.config import Settings
 from core.errors import Misconfigured
 from core.log import Log
 from core.ports import SafeHttp
-from earmark.control import Refused
+from earmark.control import Refused, read_params
 from earmark.intake import Intake
 from firehose.backfill import Backfill, Wanted
 from store import Store
@@ -54,11 +54,7 @@ class Backfilling:
 
     async def answer(self, params: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """A command of earmark.control."""
-        try:
-            wish = msgspec.convert(params, Wish)
-        except msgspec.ValidationError as error:
-            raise Refused("invalid", str(error)) from None
-        async for progress in self.run(wish):
+        async for progress in self.run(read_params(params, Wish)):
             yield progress
 
     async def run(self, wish: Wish) -> AsyncIterator[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Who wants to be announced: what artists say to our pinned post, and whether they still do (POSTS.md section 5).
 
 A like of the pinned post says yes; so does a reply `announce me` of somebody who follows the account; a reply `stop`
-ends it. An index (a Constellation) only says where to look: what counts is what the artist's own repository proves.
+ends it, to any post of the account if the stream of posts is read (firehose.replies). An index (a Constellation) only
+says where to look: what counts is what the artist's own repository proves.
 """
 
 from __future__ import annotations
@@ -17,15 +18,21 @@ from core.ports import Prover
 from core.types import AtUri, Did
 from firehose.constellation import Constellation
 from firehose.links import created_us
+from firehose.replies import read_words, says_stop
 from store import Store, announcements
 from store.announcements import AnnouncementWish, Said
 
 LIKES, FOLLOWS, POSTS = "app.bsky.feed.like", "app.bsky.graph.follow", "app.bsky.feed.post"
 MAX_NEW = 50  # records that are looked at in one round
 MAX_AGAIN = 20  # known ones that are looked at again in one round
+READ_SECONDS = 60.0  # then the rest waits for the next round, whoever keeps us waiting: what must go must go soon
 AGAIN_US = 3_600_000_000
 IDLE_US = 7 * 86_400_000_000
-YES, STOP, MENTION = "announce me", "stop", "mention me"
+YES, MENTION = "announce me", "mention me"
+# Only these may stand beside them: of anything else nobody can tell that it does not take back what it says.
+_PLAIN = frozenset(
+    ("announce", "mention", "me", "my", "new", "tracks", "music", "and", "also", "too", "yes", "hi", "hello", "please")
+)
 
 
 class Consents:
@@ -71,33 +78,34 @@ class Consents:
             return await announcements.wishes(reader)
 
     async def still_says(self, wish: AnnouncementWish) -> bool:
-        """Whether the record is still there; it is forgotten if not. Raises what `prove` raises, but UnknownDid."""
+        """Whether the record says yes to this day. Raises what `prove` raises, but UnknownDid."""
         if wish.record_uri == wish.did:
             return True
+        return await self._take(AtUri.parse(wish.record_uri), again=True) is Said.YES
+
+    async def _take(self, uri: AtUri, *, again: bool = False) -> Said:
+        """Reads a record and keeps what it says now. `again`: it said yes before, perhaps to another pinned post; what
+        an index knows of follows then does not matter any more, for that may have lost them. Raises like `still_says`,
+        and what asking the index raises.
+        """
         try:
-            there = (await self._prover.prove(AtUri.parse(wish.record_uri))).cid is not None
-        except UnknownDid:
-            there = False
+            said, mention, said_us = await self._read(uri, again=again)
+        except UnknownDid:  # who is gone says nothing
+            said, mention, said_us = Said.NOTHING, False, 0
+        await self._keep(uri, said, mention=mention, said_us=said_us)
+        return said
+
+    async def _keep(self, uri: AtUri, said: Said, *, mention: bool = False, said_us: int = 0) -> None:
         async with self._store.write() as tx:
-            if not there:
-                await announcements.drop_wish(tx, wish.record_uri)
-            else:
-                await announcements.put_wish(
-                    tx,
-                    wish.record_uri,
-                    wish.did,
-                    wish.said,
-                    mention=wish.mention,
-                    said_us=wish.said_us,
-                    now_us=self._clock.now_us(),
-                )
-        return there
+            now_us = self._clock.now_us()
+            await announcements.put_wish(tx, str(uri), uri.did, said, mention=mention, said_us=said_us, now_us=now_us)
 
     async def _configure(self) -> None:
         """The operator's list: who is new on it says so now, who is off it says nothing."""
         now_us = self._clock.now_us()
         async with self._store.write() as tx:
-            await announcements.forget_idle(tx, before_us=now_us - IDLE_US)
+            await announcements.forget_idle(tx, Said.NOTHING, before_us=now_us - IDLE_US)
+            await announcements.forget_idle(tx, Said.ASKED, before_us=now_us - AGAIN_US)
             listed = {
                 wish.did
                 for said in (await announcements.wishes(tx)).values()
@@ -120,36 +128,42 @@ class Consents:
             self._log.warning("who wants to be announced could not be asked for", error=error)
             return
         new = [uri for uri in found if str(uri) not in known and uri.did != self._bot]
-        for uri in sorted(new, key=lambda uri: self._failed.get(str(uri), 0))[:MAX_NEW]:
+        until = self._clock.monotonic() + READ_SECONDS
+        for uri in sorted(new, key=lambda uri: (self._failed.get(str(uri), 0), uri.rkey))[:MAX_NEW]:
+            if self._clock.monotonic() > until:
+                break
             try:
-                said, mention, said_us = await self._read(uri)
+                await self._take(uri)
             except Permanent:  # what it is about cannot be proven
-                said, mention, said_us = Said.NOTHING, False, 0
+                await self._keep(uri, Said.NOTHING)
             except AppError as error:  # a host is away: a later round asks again
                 self._failed[str(uri)] = self._clock.now_us()
                 self._log.info("a wish to be announced could not be read", uri=str(uri), error=error)
-                continue
-            async with self._store.write() as tx:
-                now_us = self._clock.now_us()
-                await announcements.put_wish(
-                    tx, str(uri), uri.did, said, mention=mention, said_us=said_us, now_us=now_us
-                )
 
-    async def _read(self, uri: AtUri) -> tuple[Said, bool, int]:
-        """What the record says in its own repository."""
+    async def _read(self, uri: AtUri, *, again: bool) -> tuple[Said, bool, int]:
+        """What the record says in its own repository: that, whether it asks for mentions, and since when it says so."""
         record = (await self._prover.prove(uri)).record or {}
         said_us = created_us(record.get("createdAt"), uri.rkey, self._clock.now_us())
-        if uri.collection == LIKES:
-            return (Said.YES if _names(record.get("subject"), self._post) else Said.NOTHING), False, said_us
         reply = record.get("reply")
-        if not isinstance(reply, Mapping) or not _names(reply.get("parent"), self._post):
+        subject = (
+            record.get("subject") if uri.collection == LIKES else isinstance(reply, Mapping) and reply.get("parent")
+        )
+        if not self._is_ours(subject, again=again):
             return Said.NOTHING, False, said_us
-        text = " ".join(str(record.get("text")).casefold().split())
-        if text.rstrip(".!") == STOP:
+        if uri.collection == LIKES:
+            return Said.YES, False, said_us
+        words = read_words(record.get("text"))
+        text = " ".join(words)
+        if says_stop(record.get("text")):
             return Said.STOP, False, said_us
-        if YES in text and await self._follows(uri.did):
-            return Said.YES, MENTION in text, said_us
-        return Said.NOTHING, False, said_us
+        if YES not in text or not _PLAIN.issuperset(words):
+            return Said.NOTHING, False, said_us
+        return (Said.YES if again or await self._follows(uri.did) else Said.ASKED), MENTION in text, said_us
+
+    def _is_ours(self, subject: Any, *, again: bool) -> bool:
+        """Whether that names the pinned post, or `again` any post of the account."""
+        uri = subject.get("uri") if isinstance(subject, Mapping) else None
+        return uri == self._post or (again and isinstance(uri, str) and uri.startswith(f"at://{self._bot}/{POSTS}/"))
 
     async def _follows(self, did: Did) -> bool:
         assert self._constellation is not None
@@ -163,12 +177,12 @@ class Consents:
         """The longest ago first; an unlike ends it within an hour or so."""
         before_us = self._clock.now_us() - AGAIN_US
         due = [
-            wish
-            for said in known.values()
-            for wish in said
-            if wish.said is not Said.NOTHING and wish.checked_us <= before_us
+            wish for said in known.values() for wish in said if wish.said is Said.YES and wish.checked_us <= before_us
         ]
+        until = self._clock.monotonic() + READ_SECONDS
         for wish in sorted(due, key=self._tried_us)[:MAX_AGAIN]:
+            if self._clock.monotonic() > until:
+                break
             try:
                 await self.still_says(wish)
             except AppError as error:
@@ -177,7 +191,3 @@ class Consents:
 
     def _tried_us(self, wish: AnnouncementWish) -> int:
         return max(wish.checked_us, self._failed.get(wish.record_uri, 0))
-
-
-def _names(subject: Any, uri: str) -> bool:
-    return isinstance(subject, Mapping) and subject.get("uri") == uri

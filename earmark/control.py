@@ -14,7 +14,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -30,6 +30,7 @@ ALIVE_SECONDS = 10.0  # a handler with nothing to say for so long is spoken for 
 SILENT_SECONDS = 60.0  # after which the caller takes the service for hung
 END_SECONDS = 0.2  # a handler that is being stopped has so long to finish by itself
 
+_Shape = TypeVar("_Shape", bound=msgspec.Struct)
 Handler = Callable[[Mapping[str, Any]], AsyncIterator[Mapping[str, Any]]]
 
 
@@ -48,6 +49,14 @@ class Refused(AppError):
 class _Address(msgspec.Struct, frozen=True):
     url: str
     secret: str
+
+
+def read_params(params: Mapping[str, Any], shape: type[_Shape]) -> _Shape:
+    """The parameters of a call as what its handler works with. Raises Refused for what was not understood."""
+    try:
+        return msgspec.convert(params, shape)
+    except msgspec.ValidationError as error:
+        raise Refused("invalid", str(error)) from None
 
 
 def control_file(folder: Path) -> Path:

@@ -8,19 +8,21 @@ from typing import Any
 
 from core.feed import Feed
 from core.taxonomy import Taxonomy
-from feedgen.catalogue import MAX_DESCRIPTION_CHARACTERS, MAX_NAME_CHARACTERS
+from feedgen.catalogue import MAX_DESCRIPTION_CHARACTERS, MAX_NAME_CHARACTERS, MAX_RKEY_CHARACTERS
 from models.catalogue import tag_names
 from models.words import Understood, read_prompt, understand
 
-MAX_RKEY_CHARACTERS = 15  # feed generators of Bluesky have no longer ones
 MAX_WORDINGS = 8
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")  # that a terminal would act on
 _MARKS = " ,;:.-"  # that no name begins or ends with
+_ANYTHING = "music"  # what is wanted where words only say what is not
 _LEAST_WEIGHT = 0.05  # of the strongest tag: what is less says nothing
 
 
 def draft_feed(wordings: Sequence[str], taxonomy: Taxonomy) -> Feed:
     """A mood feed for one or more wordings of one wish. Raises NotUnderstood when no word of them is known."""
-    readings = [read_prompt(wording) for wording in wordings[:MAX_WORDINGS]]
+    wordings = [_CONTROLS.sub(" ", wording) for wording in wordings[:MAX_WORDINGS]]
+    readings = [read_prompt(wording) for wording in wordings]
     known = [pair for pair in zip(wordings, readings, strict=False) if pair[1].weights]
     wording, told = known[0] if known else (wordings[0], understand(wordings[0]))
     weights = told.weights
@@ -36,7 +38,7 @@ def draft_feed(wordings: Sequence[str], taxonomy: Taxonomy) -> Feed:
             for tag, weight in weights.items()
             if abs(weight) >= _LEAST_WEIGHT * strongest
         },
-        prompts=tuple(dict.fromkeys(reading.wanted for reading in readings if reading.wanted)),
+        prompts=tuple(dict.fromkeys(reading.wanted for reading in readings if reading.wanted)) or (_ANYTHING,),
         negative_prompts=tuple(unwanted),
         styles=styles,
         moods=moods,
@@ -50,7 +52,7 @@ def write_block(feed: Feed) -> dict[str, Any]:
         "displayName": feed.display_name,
         "description": feed.description,
         "pos": list(feed.prompts),
-        "neg": list(feed.negative_prompts) if feed.prompts else [],
+        "neg": list(feed.negative_prompts),
         "styles": dict(feed.styles),
         "moods": dict(feed.moods),
         "tags": dict(feed.tags),

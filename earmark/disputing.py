@@ -10,7 +10,7 @@ import msgspec
 from core.analysis import Ruling
 from core.clock import Clock
 from core.errors import AppError
-from earmark.control import Refused
+from earmark.control import read_params
 from earmark.deciding import Judge
 from earmark.rejudging import decide_again
 from labeler.disputes import MAX_STATED
@@ -46,11 +46,7 @@ class Disputing:
 
     async def answer(self, params: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """A command of earmark.control: one line that says what came of it."""
-        try:
-            decision = msgspec.convert(params, Decision)
-        except msgspec.ValidationError as error:
-            raise Refused("invalid", str(error)) from None
-        yield await self.decide(decision)
+        yield await self.decide(read_params(params, Decision))
 
     async def decide(self, decision: Decision) -> dict[str, Any]:
         """What is denied, what is stated and which labels are asked for now. Raises NothingToDecide."""

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
 from typing import Any
 
-import orjson
-
 from core.clock import format_datetime
-from core.errors import XrpcError
 from core.types import Did
+from earmark.dossier_place import Place
 from earmark.report import look_up
 from earmark.views import tell_labels, tell_view
 from labeler.certificate import tell_score
-from store import Reader, accounts, actions, dossiers, feedback, labels, mirrors, repos, rulings, signals, wishes
+from store import (
+    Reader,
+    accounts,
+    actions,
+    announcements,
+    dossiers,
+    feedback,
+    labels,
+    mirrors,
+    repos,
+    rulings,
+    signals,
+    wishes,
+)
 from store.actions import Action
 from store.dossiers import DisputeNote
 from store.feedback import ViewerKey
@@ -25,38 +33,6 @@ from store.wishes import Scope, WishKind
 MAX_HISTORY = 200  # label rows of one subject
 MAX_WISHES = 200
 MAX_POSTS = 50  # of one track
-_NUMBERS = 2**62
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the next page goes on in each list; None: that list is over. Actions go backwards."""
-
-    track: int | None = 0
-    post: str | None = ""
-    dispute: int | None = 0
-    action: int | None = _NUMBERS
-
-    @classmethod
-    def parse(cls, text: str | None) -> Place:
-        """Of a cursor as `__str__` writes it. Raises XrpcError InvalidRequest."""
-        if text is None:
-            return cls()
-        try:
-            fields = orjson.loads(base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True))
-            place = cls(*fields) if isinstance(fields, list) and len(fields) == 4 else None
-        except (binascii.Error, ValueError):
-            place = None
-        if place is None or not isinstance(place.post, str | None) or not all(map(_is_number, place._numbers)):
-            raise XrpcError("InvalidRequest", "not a cursor of this method")
-        return place
-
-    def __str__(self) -> str:
-        return base64.urlsafe_b64encode(orjson.dumps(astuple(self))).decode("ascii")
-
-    @property
-    def _numbers(self) -> tuple[object, ...]:
-        return (self.track, self.dispute, self.action)
 
 
 class Dossier:
@@ -101,7 +77,7 @@ class Dossier:
             "actions": done,
         }
         if self._complete and place == Place():
-            report["feedback"] = await self._feedback()
+            report |= {"feedback": await self._feedback(), "announcing": await self._announcing()}
         return report if following == Place(None, None, None, None) else report | {"cursor": str(following)}
 
     async def _account(self, *, active: bool, status: str | None) -> dict[str, Any]:
@@ -126,6 +102,11 @@ class Dossier:
             {"uri": said.track_uri, "feed": said.feed, "wish": said.wish.value, "at": format_datetime(said.at_us)}
             for said in await feedback.of_viewer(self._reader, self._viewer)
         ]
+
+    async def _announcing(self) -> list[dict[str, Any]]:
+        """What the account said of being announced."""
+        said = await announcements.wishes_of(self._reader, self._did, limit=MAX_WISHES)
+        return [{"uri": one.record_uri, "said": one.said.value, "at": format_datetime(one.said_us)} for one in said]
 
     async def _tracks(self, after: int | None) -> tuple[list[dict[str, Any]], int | None]:
         if after is None:
@@ -166,6 +147,12 @@ class Dossier:
         if self._complete:
             ruling = await rulings.of(reader, uri)
             told |= {"denied": sorted(ruling.denied), "stated": list(ruling.stated)}
+            if (post := await announcements.of_track(reader, uri)) is not None:
+                told["announcement"] = {
+                    "post": post.post_uri,
+                    "state": post.state.value,
+                    "at": format_datetime(post.made_us),
+                }
             if known.analysis is not None:
                 told["scores"] = [tell_score(tag) for tag in known.analysis.tags]
         return told
@@ -234,7 +221,3 @@ def _tell_action(action: Action) -> dict[str, Any]:
 
 def _tell_signals(counted: Mapping[signals.SignalKind, int]) -> list[dict[str, Any]]:
     return [{"kind": kind.value, "count": count} for kind, count in sorted(counted.items())]
-
-
-def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _NUMBERS)

@@ -22,7 +22,7 @@ from firehose.download import FetchLimits
 from firehose.guard import Guard
 from firehose.manners import Manners
 from models.crew import Crew
-from models.prompts import feed_queries, refuse_unanswerable
+from models.prompts import feed_queries
 from store import Store, jobs
 from store.generations import Generation
 from store.index import VectorIndex
@@ -46,11 +46,8 @@ class Ears:
         return await self.listening.open_index(self.store, self.settings.data / "index", generation)
 
     async def ask_moods(self, generation: Generation, feeds: Sequence[Feed]) -> Questions:
-        """What the feeds ask of a generation's vectors. Raises Misconfigured if its packs, all here, cannot answer."""
-        packs = self.listening.packs_of(generation)
-        if packs.hashes == generation.packs:
-            refuse_unanswerable(feeds, packs)
-        return await feed_queries(self.crew, feeds, packs)
+        """What the feeds ask of a generation's vectors."""
+        return await feed_queries(self.crew, feeds, self.listening.packs_of(generation))
 
     def reanalysis(self, prepare: Callable[[Generation], Awaitable[PutInPlace]], *, background: bool) -> Reanalysis:
         """What moves the corpus to the packs that were chosen."""

@@ -22,15 +22,12 @@ from core.keys import PublicKey
 from core.ports import Identity
 from core.taxonomy import Taxonomy
 from core.types import Did, is_plc, parse_did
-from earmark import __version__
 from earmark.asking import Asking, signed_in
 from earmark.keyring import load_keys
+from earmark.outside import Outside, reaching_out
 from earmark.session import Refused, Session
 from earmark.verifying import Verifying
-from firehose.guard import Guard
-from firehose.identity import DidDirectory
 from firehose.mapping import load_mapping
-from firehose.safehttp import GuardedHttp
 from labeler.declare import compare_declarations, merge_declaration
 from labeler.lint import lint_declaration
 from labeler.plc import NotAsAsked, Plan, PlcEntry, Wanted, plan_change
@@ -53,20 +50,19 @@ class Declaration:
 class Enroller:
     """What is there and what is to be, of the account that `labeler.did` names."""
 
-    def __init__(self, settings: Settings, *, guard: Guard, http: GuardedHttp, clock: Clock, user_agent: str) -> None:
+    def __init__(self, settings: Settings, outside: Outside, *, clock: Clock) -> None:
         """Raises Misconfigured."""
         try:
             self.did = parse_did(settings.labeler.did)
         except ValueError:
             raise Misconfigured("labeler.did", "set it to the DID of the account that is to sign labels") from None
-        self.settings, self.url, self.http = settings, settings.public_url, http
+        self.settings, self.url = settings, settings.public_url
+        self.http, self.directory = outside.http, outside.directory
         certificate = load_keys(settings).certificate
         self.certificate_key = certificate.public if certificate is not None else None
-        self._guard, self._clock, self._user_agent = guard, clock, user_agent
-        plc, loopback = settings.network.plc_url, settings.development.allow_loopback
-        self.directory = DidDirectory(http, clock=clock, plc_url=plc, allow_loopback=loopback)
+        self._guard, self._clock, self._user_agent = outside.guard, clock, outside.user_agent
         origin = urlsplit(self.url)
-        if origin.path or origin.query or not (origin.scheme == "https" or loopback):
+        if origin.path or origin.query or not (origin.scheme == "https" or settings.development.allow_loopback):
             raise Misconfigured("service.public_url", f"{self.url} must be https://host without a path (P83)")
 
     def wanted(self, label_key: PublicKey) -> Wanted:
@@ -185,14 +181,8 @@ class Enroller:
 async def open_enroller(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Enroller]:
     """For one verb. Raises Misconfigured."""
     clock = clock or SystemClock()
-    contact = f" (+{settings.service.contact})" if settings.service.contact else ""
-    user_agent = f"Earmark/{__version__}{contact}"
-    guard = Guard(allow_loopback=settings.development.allow_loopback)
-    http = GuardedHttp(guard, clock=clock, user_agent=user_agent)
-    try:
-        yield Enroller(settings, guard=guard, http=http, clock=clock, user_agent=user_agent)
-    finally:
-        await http.close()
+    async with reaching_out(settings, clock=clock) as outside:
+        yield Enroller(settings, outside, clock=clock)
 
 
 def has_directory(did: Did) -> bool:

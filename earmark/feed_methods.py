@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from core.clock import Clock
 from core.errors import XrpcError
-from core.feed import Feed, FeedEntry, FeedKind, Parts
+from core.feed import Feed
 from core.serviceauth import KeyResolver, bearer, verify
 from core.types import AtUri
 from core.xrpc import Call, Method, Param, Query
-from earmark.showing import Showing, tell_number, tell_ranked
+from earmark.reasons import Reasons
+from earmark.showing import Showing, tell_ranked
 from earmark.track_feeds import TrackFeeds
 from earmark.turns import Turns
 from feedgen.context import MAX_CONTEXT_BYTES
 from feedgen.cursor import MAX_CURSOR_LENGTH
 from feedgen.live import LiveFeeds
-from feedgen.ranking import Aside, Ranking
+from feedgen.ranking import Ranking
 from feedgen.viewing import Viewing
-from store import Store, links
-
-MAX_ASIDES = 20  # reasons that are told of one track
 
 
 class TrackFeedMethods:
@@ -29,10 +27,10 @@ class TrackFeedMethods:
 
     def __init__(
         self,
-        store: Store,
         feeds: LiveFeeds,
         track_feeds: TrackFeeds,
         showing: Showing,
+        reasons: Reasons,
         viewing: Viewing,
         turns: Turns,
         *,
@@ -42,10 +40,10 @@ class TrackFeedMethods:
         authority: str,
         clock: Clock,
     ) -> None:
-        self._store = store
         self._feeds = feeds
         self._track_feeds = track_feeds
         self._showing = showing
+        self._reasons = reasons
         self._viewing = viewing
         self._turns = turns
         self._feeds_by_uri = feeds_by_uri
@@ -82,32 +80,15 @@ class TrackFeedMethods:
         RateLimitExceeded, and those of a token that cannot be believed.
         """
         feed = self._find(call.params["feed"])
-        uri = await self._find_track(call.params["uri"])
-        ranking = await self._rank(feed, call.headers)
-        place = next((at for at, entry in enumerate(ranking.entries) if entry.track_uri == uri), None)
-        may_be_listed = await self._showing.filter()
-        told: dict[str, Any] = {
-            "feed": call.params["feed"],
-            "uri": uri,
-            "tracks": len(ranking.entries),
-            "threshold": tell_number(ranking.threshold),
-            "aside": [_tell_aside(one, may_be_listed) for one in ranking.aside if one.track_uri == uri][:MAX_ASIDES],
-        }
-        if ranking.paused:
-            told["paused"] = ranking.paused
-        if place is not None:
-            told |= _tell_entry(ranking.entries[place], place)
-        elif feed.kind is FeedKind.MOOD:
-            async with self._turns.take():
-                parts = await self._feeds.measure(feed, uri)
-            told |= {} if parts is None else {"score": tell_number(parts.mood), "parts": _tell_parts(parts)}
-        return told | self._tell_context(call.params["feedContext"], uri)
+        uri = (await self._reasons.find(call.params["uri"])).uri
+        told = await self._reasons.tell(feed, uri, await self._rank(feed, call.headers))
+        return {"feed": call.params["feed"], **told, **self._tell_context(call.params["feedContext"], uri)}
 
-    async def _rank(self, feed: Feed, headers: Mapping[str, str]) -> Ranking:
-        """How the order came about that this reader sees."""
+    async def _rank(self, feed: Feed, headers: Mapping[str, str]) -> Ranking | None:
+        """How the order came about that this reader alone sees; None: it is everybody's."""
         token = bearer(headers)
         if not feed.personal or token is None:
-            return await self._feeds.ranking(feed.rkey)
+            return None
         claims = await verify(
             token,
             audiences=self._audiences,
@@ -117,7 +98,7 @@ class TrackFeedMethods:
         )
         viewer = await self._viewing.describe(feed.rkey, claims.iss)
         async with self._turns.take():
-            return await self._feeds.rank_for(feed, viewer)
+            return await self._viewing.ranking(feed.rkey, viewer)
 
     def _find(self, uri: str) -> Feed:
         feed = self._track_feeds.find(self._feeds_by_uri.get(uri, ""))
@@ -129,19 +110,6 @@ class TrackFeedMethods:
             raise XrpcError("InvalidRequest", "feed must be the at-uri of a feed, with a DID") from None
         raise XrpcError("UnknownFeed", "this service does not have that feed")
 
-    async def _find_track(self, text: str) -> str:
-        """The track of that address, or that a post of that address shows, if everybody may know of it."""
-        try:
-            address = str(AtUri.parse(text))
-        except ValueError:
-            raise XrpcError("InvalidRequest", "uri must be the at-uri of a track or a post, with a DID") from None
-        async with self._store.read() as reader:
-            found = await links.tracks_behind(reader, address)
-        shown = await self._showing.look([address, *found[:MAX_ASIDES]])
-        if not shown:
-            raise XrpcError("UnknownTrack", "no track that is shown to everybody")
-        return next(iter(shown))
-
     def _tell_context(self, text: str | None, uri: str) -> dict[str, Any]:
         """What a feedContext that came with an entry of ours says; nothing that others wrote is repeated."""
         if text is None:
@@ -150,30 +118,3 @@ class TrackFeedMethods:
         if said is None or not said.is_of(uri):
             raise XrpcError("InvalidRequest", "that feedContext is not one of ours for this track")
         return {"said": {"feed": said.rkey, "reason": said.reason.value, "tenths": said.bucket}}
-
-
-def _tell_aside(aside: Aside, may_be_listed: Callable[[str], bool]) -> dict[str, str]:
-    """Why a track was moved or left out; for the sake of which other one only if that may be listed."""
-    named = aside.detail.startswith("at://") and not may_be_listed(aside.detail)
-    return {"why": aside.why.value, "detail": "" if named else aside.detail[:300]}
-
-
-def _tell_entry(entry: FeedEntry, place: int) -> dict[str, Any]:
-    return {
-        "place": place,
-        "reason": entry.reason.value,
-        "score": tell_number(entry.score),
-        "parts": _tell_parts(entry.parts),
-    }
-
-
-def _tell_parts(parts: Parts) -> dict[str, int]:
-    told = {
-        "prompt": parts.prompt,
-        "tags": parts.tags,
-        "mood": parts.mood,
-        "freshness": parts.freshness,
-        "popularity": parts.popularity,
-        "weight": parts.weight,
-    }
-    return {name: tell_number(value) for name, value in told.items() if value is not None}

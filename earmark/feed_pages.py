@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -14,7 +15,7 @@ from earmark.track_feeds import TrackFeeds
 from earmark.web import Page
 
 LISTED = 100  # tracks of a document
-PATH = "/feeds/{rkey}.{form}"
+PATH = "/feeds/{rkey}.{form:json|rss|m3u}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,15 @@ class FeedPages:
         return {PATH: self._answer}
 
     async def _answer(self, request: web.Request) -> web.Response:
-        rkey, form = request.match_info["rkey"], _FORMS.get(request.match_info["form"])
+        rkey, form = request.match_info["rkey"], _FORMS[request.match_info["form"]]
         feed = self._track_feeds.find(rkey)
-        if feed is None or form is None:
-            raise XrpcError("UnknownFeed", "this service does not have that feed in that format", status=404)
+        if feed is None:
+            raise XrpcError("UnknownFeed", "this service does not have that feed", status=404)
         entries, _ = await self._track_feeds.page(rkey, None, LISTED)
         shown = await self._showing.look((entry.track_uri for entry in entries), audio=True)
         rows = [(entry, shown[entry.track_uri]) for entry in entries if entry.track_uri in shown]
-        home = self._public_url
-        channel = Channel(feed.display_name, feed.description, f"{home}{request.path}", f"{home}/")
+        home = f"{self._public_url}/feeds/{quote(rkey, safe='')}"
+        channel = Channel(feed.display_name, feed.description, f"{home}.{request.match_info['form']}", home)
         return web.Response(
             body=form.write(channel, rows),
             headers={"Content-Type": form.content_type, "Cache-Control": "public, max-age=60"},

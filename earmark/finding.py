@@ -13,12 +13,14 @@ from core.xrpc import Method
 from earmark.feed_methods import TrackFeedMethods
 from earmark.feed_pages import FeedPages
 from earmark.playlists import Playlists
+from earmark.reasons import Reasons
 from earmark.search_methods import SearchMethods
 from earmark.showing import Showing
 from earmark.similar_methods import SimilarMethods
 from earmark.track_feeds import TrackFeeds
 from earmark.turns import Turns
 from earmark.web import Page
+from earmark.why_pages import WhyPages
 from feedgen.live import LiveFeeds
 from feedgen.viewing import Viewing
 from store import Store
@@ -41,7 +43,6 @@ class Finding:
         clock: Clock,
         log: Log,
     ) -> None:
-        self._store = store
         self._feeds = feeds
         self._viewing = viewing
         self._settings = settings
@@ -50,6 +51,7 @@ class Finding:
         self._log = log
         self._turns = Turns()
         self._showing = Showing(store, feeds, directory)
+        self._reasons = Reasons(store, feeds, self._showing, self._turns)
         self._playlists = Playlists(store, http, directory, clock=clock)
         self._track_feeds = TrackFeeds(feeds, self._showing, self._turns, key=secret, clock=clock)
 
@@ -71,10 +73,10 @@ class Finding:
             self._feeds, self._showing, self._turns, self._analyst, authority=authority, log=self._log
         )
         of_feeds = TrackFeedMethods(
-            self._store,
             self._feeds,
             self._track_feeds,
             self._showing,
+            self._reasons,
             self._viewing,
             self._turns,
             feeds_by_uri=feeds_by_uri,
@@ -86,5 +88,7 @@ class Finding:
         return [*similar.methods(), *search.methods(), *of_feeds.methods()]
 
     def pages(self) -> dict[str, Page]:
-        """Feeds in the formats of readers and players, by path."""
-        return FeedPages(self._track_feeds, self._showing, public_url=self._settings.public_url).pages()
+        """Feeds for readers, players and people, by path."""
+        documents = FeedPages(self._track_feeds, self._showing, public_url=self._settings.public_url)
+        shown = WhyPages(self._feeds, self._track_feeds, self._showing, self._reasons)
+        return documents.pages() | shown.pages()  # in this order: a path of the former would fit the latter too

@@ -16,9 +16,7 @@ import orjson
 
 from core.clock import format_datetime
 from core.feed import FeedEntry
-from core.types import AtUri
 from earmark.showing import ShownTrack
-from feedgen.posts import POST_COLLECTION
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")  # not in XML 1.0, or a line's end
 _MIME = re.compile(r"(?:audio|video|application)/[a-z0-9][a-z0-9.+-]{0,60}")
@@ -58,7 +56,7 @@ def to_rss(channel: Channel, rows: Sequence[Row]) -> bytes:
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom"><channel>'
         f"{_tag('title', channel.title)}{_tag('link', channel.home)}{_tag('description', channel.description)}"
-        f'<atom:link href={quoteattr(_plain(channel.url))} rel="self" type="application/rss+xml"/>'
+        f'<atom:link href={quoteattr(to_line(channel.url))} rel="self" type="application/rss+xml"/>'
         f"{items}</channel></rss>\n"
     )
     return text.encode()
@@ -66,16 +64,16 @@ def to_rss(channel: Channel, rows: Sequence[Row]) -> bytes:
 
 def to_m3u(channel: Channel, rows: Sequence[Row]) -> bytes:
     """Extended M3U in UTF-8 of what may be listened to."""
-    lines = ["#EXTM3U", f"#PLAYLIST:{_plain(channel.title)}"]
+    lines = ["#EXTM3U", f"#PLAYLIST:{to_line(channel.title)}"]
     for _, track in rows:
         if track.audio_url is not None:
             seconds = -1 if track.duration_ms is None else round(track.duration_ms / 1000)
-            lines += [f"#EXTINF:{seconds},{_plain(_name(track))}", track.audio_url]
+            lines += [f"#EXTINF:{seconds},{to_line(_name(track))}", track.audio_url]
     return ("\n".join(lines) + "\n").encode()
 
 
 def _to_item(entry: FeedEntry, track: ShownTrack) -> dict[str, object]:
-    title = _plain(_name(track))
+    title = to_line(_name(track))
     item: dict[str, object] = {
         "id": track.uri,
         "title": title,
@@ -84,10 +82,9 @@ def _to_item(entry: FeedEntry, track: ShownTrack) -> dict[str, object]:
         "_earmark": {"reason": entry.reason.value, "score": round(entry.score, 6), "post": track.post_uri},
     }
     if track.artist:
-        item["authors"] = [{"name": _plain(track.artist)}]
-    address = _page(track)
-    if address is not None:
-        item["url"] = address
+        item["authors"] = [{"name": to_line(track.artist)}]
+    if track.address is not None:
+        item["url"] = track.address
     if track.audio_url is not None:
         attachment: dict[str, object] = {"url": track.audio_url, "mime_type": _mime(track)}
         if track.audio_bytes is not None:
@@ -105,9 +102,8 @@ def _to_rss_item(track: ShownTrack) -> str:
         f'<guid isPermaLink="false">{escape(track.uri)}</guid>',
         f"<pubDate>{format_rfc822(published, usegmt=True)}</pubDate>",
     ]
-    address = _page(track)
-    if address is not None:
-        parts.append(_tag("link", address))
+    if track.address is not None:
+        parts.append(_tag("link", track.address))
     if track.audio_url is not None:
         parts.append(
             f'<enclosure url={quoteattr(track.audio_url)} length="{max(0, track.audio_bytes or 0)}" '
@@ -117,24 +113,16 @@ def _to_rss_item(track: ShownTrack) -> str:
 
 
 def _tag(name: str, text: str) -> str:
-    return f"<{name}>{escape(_plain(text))}</{name}>"
+    return f"<{name}>{escape(to_line(text))}</{name}>"
 
 
-def _plain(text: str) -> str:
-    """On one line, of characters that every format can hold."""
+def to_line(text: str) -> str:
+    """A stranger's text on one line, of characters that every format can hold."""
     return _CONTROL.sub(" ", text).strip()
 
 
 def _name(track: ShownTrack) -> str:
     return f"{track.artist} - {track.title}" if track.artist else track.title
-
-
-def _page(track: ShownTrack) -> str | None:
-    """Where people can go: its app's page, else the post about it."""
-    if track.page_url is not None or track.post_uri is None:
-        return track.page_url
-    post = AtUri.parse(track.post_uri)
-    return f"https://bsky.app/profile/{post.did}/post/{post.rkey}" if post.collection == POST_COLLECTION else None
 
 
 def _mime(track: ShownTrack) -> str:

@@ -1,8 +1,10 @@
-"""The keys that this installation signs with, as its settings name them."""
+"""The keys that this installation signs with."""
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
+from pathlib import Path
 
 from core.config import Settings
 from core.errors import Misconfigured
@@ -28,6 +30,23 @@ def load_keys(settings: Settings) -> Keys:
             "is the label key, which signs labels only (P45); earmark labeler key new --certificate FILE makes another",
         )
     return Keys(label, certificate)
+
+
+def load_cursor_key(folder: Path) -> bytes:
+    """32 secret bytes that sign cursors of feeds and hide who said what in them.
+
+    Made once and kept beside the store, never in it, so that cursors survive a restart.
+    """
+    path = folder / "cursor.key"
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        key = b""
+    if len(key) != 32:
+        key = secrets.token_bytes(32)
+        path.touch(mode=0o600)
+        path.write_bytes(key)
+    return key
 
 
 def _load(chosen: Labeler | Certificates, section: str) -> SigningKey | None:

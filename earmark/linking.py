@@ -8,6 +8,7 @@ from core.clock import Clock
 from core.config import Settings
 from core.log import Log
 from core.ports import Prover, SafeHttp
+from core.types import Did
 from earmark.roles import Roles
 from firehose.apply import RecordReader
 from firehose.constellation import Constellation
@@ -17,6 +18,7 @@ from firehose.mapping import CollectionMap, page_hosts
 from firehose.pages import PageReader
 from firehose.posters import PosterAges
 from firehose.posts import SPARK_POSTS, SPARK_SOUNDS, Crossposts, LinkedPosts, PostLinks
+from firehose.replies import StopReplies
 from firehose.signals import BLUESKY_LIKES, Signals
 from store import Store, links
 
@@ -44,8 +46,9 @@ class Linking:
         self._rules = LinkRules(frozenset(mapping), page_hosts(mapping), frozenset(settings.linking.page_hosts))
         self._linked = LinkedPosts(MAX_LINKED_POSTS)
         self._posts = PostLinks(self._rules, self._linked)
+        announcer = settings.announcer.did
         self.readers: list[RecordReader] = [
-            self._posts,
+            StopReplies(Did(announcer), self._posts) if announcer else self._posts,
             Signals(self._rules, likes_of_posts=settings.source.likes),
         ]
         if SPARK_SOUNDS in mapping:
@@ -57,10 +60,14 @@ class Linking:
         return frozenset(name for reader in self.readers for name in reader.collections)
 
     def needles(self) -> dict[str, tuple[bytes, ...]]:
-        """Byte strings that a record of a collection must hold: a track's collection, or for posts a page's host."""
+        """Byte strings that a record of a collection must hold: a track's collection, or for posts a page's host or the
+        announcer whose post they answer.
+        """
         tracks = tuple(name.encode() for name in sorted(self._rules.collections))
         needles = dict.fromkeys(self.collections - BLUESKY_LIKES - {POSTS, SPARK_POSTS}, tracks)
-        return needles | {POSTS: self._rules.needles(), SPARK_POSTS: (SPARK_SOUNDS.encode(),)}
+        announcer = self._settings.announcer.did
+        posts = (*self._rules.needles(), announcer.encode()) if announcer else self._rules.needles()
+        return needles | {POSTS: posts, SPARK_POSTS: (SPARK_SOUNDS.encode(),)}
 
     def prefilters(self) -> dict[str, Callable[[bytes], bool]]:
         """Every like of the network passes here: only those of posts that link a track are decoded."""

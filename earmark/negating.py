@@ -12,7 +12,7 @@ from core.clock import Clock, format_datetime, parse_datetime
 from core.errors import AppError
 from core.taxonomy import Taxonomy
 from core.types import Did
-from earmark.control import Refused
+from earmark.control import read_params
 from earmark.deciding import Judge
 from earmark.rejudging import AT_ONCE, Rejudgement, Rejudging, decide_again, take_away
 from store import Reader, Store, Tx, actions, holds, labels, tracks
@@ -52,12 +52,12 @@ class Negating:
 
     async def answer_negate(self, params: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """A command of earmark.control."""
-        async for said in self.negate(_convert(params)):
+        async for said in self.negate(read_params(params, Negation)):
             yield said
 
     async def answer_resume(self, params: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """A command of earmark.control."""
-        async for said in self.resume(_convert(params)):
+        async for said in self.resume(read_params(params, Negation)):
             yield said
 
     async def negate(self, wish: Negation) -> AsyncIterator[dict[str, Any]]:
@@ -158,10 +158,3 @@ class Negating:
             reason=wish.reason,
             detail=scope | ({} if wish.since_us is None else {"since": format_datetime(wish.since_us)}),
         )
-
-
-def _convert(params: Mapping[str, Any]) -> Negation:
-    try:
-        return msgspec.convert(params, Negation)
-    except msgspec.ValidationError as error:
-        raise Refused("invalid", str(error)) from None

@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 
 from core.clock import Clock
-from core.errors import AppError, Permanent, XrpcError
+from core.errors import AccountAway, Permanent, Transient, XrpcError
 from core.ports import Directory, SafeHttp
-from core.types import AtUri
+from core.types import AtUri, Did, parse_nsid
 from firehose.answers import RECORD_NOT_FOUND, check_answer, error_name
+from firehose.control import LOGGED_IN_ONLY, PROFILE, SELF, self_labels
 from firehose.signals import SIGNALS, subjects_of
 from store import Store, links, wishes
 
@@ -23,6 +24,7 @@ FRESH_SECONDS = 600.0
 MAX_LISTS = 1_000  # remembered, at most some 20 kB each
 MAX_BYTES = 512_000
 MAX_SUBJECTS = 200  # of one list that are looked up
+_NONE = "there is no such list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Playlists:
             raise XrpcError("InvalidRequest", f"list must be the at-uri of one of {', '.join(sorted(LISTS))}")
         async with self._store.read() as reader:
             if await wishes.logged_in_only(reader, uri.did):
-                raise XrpcError("UnknownList", "there is no such list")
+                raise XrpcError("UnknownList", _NONE)
         subjects = await self._find(uri)
         found: dict[str, None] = {}
         async with self._store.read() as reader:
@@ -65,12 +67,10 @@ class Playlists:
             try:
                 named = dict.fromkeys(subjects_of(uri.collection, await self._fetch(uri)))
                 subjects = tuple(named)[:MAX_SUBJECTS]
-            except Permanent:
-                raise XrpcError("UnknownList", "there is no such list") from None
-            except AppError as error:
-                if isinstance(error, XrpcError):
-                    raise
-                raise XrpcError("UpstreamFailure", "the host of the list does not answer", status=502) from None
+            except (Permanent, AccountAway):
+                raise XrpcError("UnknownList", _NONE) from None
+            except Transient:
+                raise XrpcError("UpstreamFailure", "the list cannot be read at its host now", status=502) from None
             cached = self._cache[uri] = _Cached(subjects, self._clock.monotonic() + FRESH_SECONDS)
         self._cache.move_to_end(uri)
         while len(self._cache) > MAX_LISTS:
@@ -78,9 +78,15 @@ class Playlists:
         return cached.subjects
 
     async def _fetch(self, uri: AtUri) -> dict[str, Any]:
+        """The list. Its owner is seldom an artist whose profile is known, and may not want to be seen by strangers."""
         host = (await self._directory.resolve(uri.did)).pds
-        if host is None:
-            raise XrpcError("UnknownList", "there is no such list")
+        record = None if host is None else await self._get(host, uri)
+        if host is None or record is None or LOGGED_IN_ONLY in self_labels(await self._get(host, _profile(uri.did))):
+            raise XrpcError("UnknownList", _NONE)
+        return record
+
+    async def _get(self, host: str, uri: AtUri) -> dict[str, Any] | None:
+        """One record; None if there is none, an empty one if it is no object."""
         answer = await self._http.get(
             f"{host}/xrpc/com.atproto.repo.getRecord",
             params={"repo": uri.did, "collection": uri.collection, "rkey": uri.rkey},
@@ -88,8 +94,12 @@ class Playlists:
             timeout_seconds=PATIENCE_SECONDS,
         )
         if error_name(answer) == RECORD_NOT_FOUND:
-            raise XrpcError("UnknownList", "there is no such list")
+            return None
         record: object = None
         with suppress(orjson.JSONDecodeError, AttributeError):
             record = orjson.loads(check_answer(answer)).get("value")
         return record if isinstance(record, dict) else {}
+
+
+def _profile(did: Did) -> AtUri:
+    return AtUri(did, parse_nsid(PROFILE), SELF)

@@ -14,12 +14,13 @@ import msgspec
 from core.clock import Clock, format_datetime
 from core.feed import Feed, FeedEntry
 from core.taxonomy import Taxonomy
-from earmark.control import Refused
+from earmark.control import Refused, read_params
 from earmark.describing import MAX_WORDINGS, draft_feed, write_block
 from earmark.ears import Ears
 from feedgen.checks import Checks
-from feedgen.live import FeedStatus, LiveFeeds
+from feedgen.live import LiveFeeds
 from feedgen.ranking import Ranking
+from feedgen.standing import FeedStatus
 from store import Store, generations, tracks
 
 ROUTE = "feeds"
@@ -30,7 +31,7 @@ _TRIED = 10  # entries of a feed that is tried out
 class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a verb asks: how one feed comes about, whether there could be one of these words, or else how all stand."""
 
-    preview: str = ""
+    preview: str | None = None
     describe: tuple[str, ...] = ()
     limit: int = 50
 
@@ -47,16 +48,12 @@ class Previewing:
 
     async def answer(self, params: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """A command of earmark.control; one answer. Raises Refused for what was not understood."""
-        try:
-            question = msgspec.convert(params, Question)
-        except msgspec.ValidationError as error:
-            raise Refused("invalid", str(error)) from None
-        yield await self.say(question)
+        yield await self.say(read_params(params, Question))
 
     async def say(self, question: Question) -> dict[str, Any]:
         """Raises Refused for a feed that is not known, NotUnderstood, Misconfigured."""
         await self._feeds.open_feeds()  # they are ranked now, if they were not yet
-        if question.preview:
+        if question.preview is not None:
             return await self._preview(question.preview, question.limit)
         if question.describe:
             return await self._describe(question.describe[:MAX_WORDINGS])
@@ -158,6 +155,7 @@ def _tell_entry(place: int, entry: FeedEntry, named: tuple[str, str | None]) -> 
             "mood": _rounded(parts.mood),
             "freshness": _rounded(parts.freshness),
             "popularity": _rounded(parts.popularity),
+            "damping": _rounded(parts.damping),
             "weight": _rounded(parts.weight),
         },
     }

@@ -20,13 +20,14 @@ from core.feed import Feed
 from core.log import Log
 from core.ports import Directory, SafeHttp
 from core.types import Did, parse_did
+from earmark.pictures import MAX_BYTES, MAX_PIXELS, Picture, look_at_picture
 from earmark.session import Session, open_session
 from feedgen.live import LiveFeeds
-from feedgen.publish import GENERATOR_COLLECTION, build_generator_record
+from feedgen.publish import GENERATOR_COLLECTION, build_generator_record, feed_uri
 from firehose.answers import check_answer
 from firehose.guard import Guard
+from store import Store, published_feeds
 
-MAX_AVATAR_BYTES = 1_000_000  # app.bsky.feed.generator
 MAX_PAGES = 10  # of a hundred records
 MAX_PAGE_BYTES = 2_000_000
 LOOK_EVERY_SECONDS = 300.0
@@ -123,6 +124,10 @@ class Publisher:
                 changes.append(Change(feed.rkey, differences, record, present.cid if present else None))
         return Plan((*changes,), (*strangers,))
 
+    def ours(self, known: Mapping[str, Published]) -> list[str]:
+        """The rkeys of all records that name this service, whether or not its catalogue has them."""
+        return [rkey for rkey, one in known.items() if self._is_ours(one)]
+
     def plan_removal(self, rkeys: Iterable[str], known: Mapping[str, Published]) -> Plan:
         """What it takes to have these feeds unpublished; those that are not published need nothing."""
         there = [(rkey, known[rkey]) for rkey in rkeys if rkey in known]
@@ -135,9 +140,9 @@ class Publisher:
             tuple(rkey for rkey, one in there if not self._is_ours(one)),
         )
 
-    async def apply(self, session: Session, changes: Sequence[Change], *, avatar: tuple[bytes, str] | None) -> None:
+    async def apply(self, session: Session, changes: Sequence[Change], *, avatar: Picture | None) -> None:
         """One record after the other, each only if it still is what was looked at. Raises Refused, Unreachable, ..."""
-        blob = await session.upload(*avatar) if avatar is not None and changes else None
+        blob = await session.upload(avatar.content, avatar.mime) if avatar is not None and changes else None
         for change in changes:
             body: dict[str, Any] = {"repo": self.did, "collection": GENERATOR_COLLECTION, "rkey": change.rkey}
             if change.record is None:
@@ -147,56 +152,57 @@ class Publisher:
             body |= {"record": record, "swapRecord": change.cid, "validate": True}
             await session.call("com.atproto.repo.putRecord", body)
 
-    async def keep_open(self, feeds: LiveFeeds, password: Path, log: Log) -> None:
-        """Publish each feed once it opens, until cancelled. Nothing is changed or taken back here: a feed that turns
-        dark again is served empty, and those who pinned it keep it.
+    async def keep_open(self, feeds: LiveFeeds, store: Store, password: Path, log: Log) -> None:
+        """Publish each feed once, when it opens, until cancelled. Nothing is changed or taken back here: a feed that
+        turns dark again is served empty, and those who pinned it keep it. One whose record was there and is gone was
+        taken away, by whatever means, and stays away until somebody publishes it.
         """
         seen: frozenset[str] = frozenset()
         while True:
             try:
                 opened = frozenset(await feeds.open_feeds())
                 if not opened <= seen:
-                    await self._publish_missing([feed for feed in feeds.feeds if feed.rkey in opened], password, log)
+                    wanted = [feed for feed in feeds.feeds if feed.rkey in opened]
+                    await self._publish_missing(wanted, store, password, log)
                     seen |= opened
             except AppError as error:  # the network, or what it said: the next round tries again
                 log.warning("feeds that opened could not be published", reason=type(error).__name__, error=error)
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
-    async def _publish_missing(self, feeds: Sequence[Feed], password: Path, log: Log) -> None:
+    async def _publish_missing(self, feeds: Sequence[Feed], store: Store, password: Path, log: Log) -> None:
         pds = await self.find_pds()
-        plan = self.plan(feeds, await self.published(pds))
-        missing = [change for change in plan.changes if change.action == "create"]
-        if not missing:
-            return
-        async with open_session(pds, guard=self._guard, user_agent=self._user_agent) as session:
-            await session.sign_in(self.did, read_secret(password, "feeds.password_file"))
-            await self.apply(session, missing, avatar=None)
-        log.info("feeds published", feeds=",".join(change.rkey for change in missing))
+        present = await self.published(pds)
+        async with store.read() as reader:
+            known = await published_feeds.known(reader)
+        missing = [change for change in self.plan(feeds, present).changes if change.action == "create"]
+        left = [change.rkey for change in missing if feed_uri(self.did, change.rkey) in known]
+        missing = [change for change in missing if change.rkey not in left]
+        if missing:
+            async with open_session(pds, guard=self._guard, user_agent=self._user_agent) as session:
+                await session.sign_in(self.did, read_secret(password, "feeds.password_file"))
+                await self.apply(session, missing, avatar=None)
+            log.info("feeds published", feeds=",".join(change.rkey for change in missing))
+        if left:
+            log.info("feeds whose records were taken away stay unpublished", feeds=",".join(left))
+        there = (*self.ours(present), *(change.rkey for change in missing))
+        async with store.write() as tx:
+            await published_feeds.note(tx, (feed_uri(self.did, rkey) for rkey in there))
 
     def _is_ours(self, one: Published) -> bool:
         return one.record.get("did") == self._service_did
 
 
-def read_avatar(path: Path) -> tuple[bytes, str]:
-    """The picture and its type, PNG or JPEG by its first bytes. Raises Misconfigured."""
+def read_avatar(path: Path) -> Picture:
+    """A PNG or JPEG. Raises Misconfigured."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_AVATAR_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise Misconfigured("--avatar", f"cannot be read ({error.strerror})") from None
-    kind = picture_type(content)
-    if kind not in ("image/png", "image/jpeg") or len(content) > MAX_AVATAR_BYTES:
-        raise Misconfigured("--avatar", f"must be a PNG or JPEG of at most {MAX_AVATAR_BYTES} bytes")
-    return content, kind
-
-
-def picture_type(content: bytes) -> str | None:
-    """image/png, image/jpeg or image/webp; None for anything else."""
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if content.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    return "image/webp" if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None
+    picture = look_at_picture(content)
+    if picture is None or picture.mime not in ("image/png", "image/jpeg"):
+        raise Misconfigured("--avatar", f"must be a PNG or JPEG of at most {MAX_BYTES} bytes, {MAX_PIXELS} pixels")
+    return picture
 
 
 def read_secret(path: Path, key: str) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from core.analysis import Verdict, VerdictStatus
 from core.clock import Clock
 from core.types import TrackState
-from earmark.control import Refused
+from earmark.control import read_params
 from earmark.deciding import Decision, Judge, confirm, decide, keep, may_decide_anew, settle
 from store import Reader, Store, Tx, actions, generations, labels, rulings, tracks
 from store.actions import ActorKind
@@ -108,11 +108,7 @@ class Rejudging:
 
     async def answer(self, params: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """A command of earmark.control."""
-        try:
-            wish = msgspec.convert(params, Rejudgement)
-        except msgspec.ValidationError as error:
-            raise Refused("invalid", str(error)) from None
-        async for said in self.run(wish):
+        async for said in self.run(read_params(params, Rejudgement)):
             yield said
 
     async def run(self, wish: Rejudgement) -> AsyncIterator[dict[str, Any]]:

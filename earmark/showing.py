@@ -15,6 +15,7 @@ from core.types import AtUri, Did, TrackState
 from earmark.report import is_public
 from feedgen.corpus import Corpus
 from feedgen.live import LiveFeeds
+from feedgen.posts import POST_COLLECTION
 from store import Reader, Store, tracks, wishes
 from store.tracks import StoredTrack
 from store.wishes import Scope
@@ -39,6 +40,14 @@ class ShownTrack:
     audio_url: str | None = None
     audio_mime: str = ""  # as its record claims
     audio_bytes: int | None = None  # likewise
+
+    @property
+    def address(self) -> str | None:
+        """Where people can go: its app's page, else the post about it."""
+        if self.page_url is not None or self.post_uri is None:
+            return self.page_url
+        post = AtUri.parse(self.post_uri)
+        return f"https://bsky.app/profile/{post.did}/post/{post.rkey}" if post.collection == POST_COLLECTION else None
 
     def tell(self) -> dict[str, Any]:
         """The part of a `#rankedTrack` that does not depend on where it is ranked."""

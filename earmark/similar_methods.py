@@ -14,9 +14,10 @@ from earmark.playlists import Playlists
 from earmark.showing import Showing, tell_ranked
 from earmark.turns import Turns
 from feedgen.live import LiveFeeds
-from feedgen.taste import MAX_ANCHORS, MIN_ANCHORS, Anchor, AnchorKind, Viewer
+from feedgen.taste import MIN_ANCHORS, Anchor, AnchorKind, Viewer
 
 MAX_SEEDS = 5  # FEEDS 4
+MAX_LISTED = 100  # tracks of a playlist that count
 _NOBODY = Did("")  # whose viewer is made of what was named, and owns no track
 
 
@@ -77,13 +78,16 @@ class SimilarMethods:
         except ValueError:
             raise XrpcError("InvalidRequest", "list must be the at-uri of a record, with a DID") from None
         listed = await self._playlists.read(address)
-        shown = list(await self._showing.look(listed[:MAX_ANCHORS]))
-        heard = await self._heard(shown)
+        shown = list(await self._showing.look(listed[:MAX_LISTED]))
+        heard, limit = await self._heard(shown), call.params["limit"]
         if len(heard) < MIN_ANCHORS:
-            return await self._answer(heard, call.params["limit"], self._similar, AnchorKind.SEED)
-        return await self._answer(heard, call.params["limit"], self._recommended, AnchorKind.PLAYLIST)
+            return await self._answer(heard, limit, self._similar, AnchorKind.SEED, listed=listed)
+        return await self._answer(heard, limit, self._recommended, AnchorKind.PLAYLIST, listed=listed)
 
-    async def _answer(self, seeds: Sequence[str], limit: int, feed: Feed, kind: AnchorKind) -> Mapping[str, Any]:
+    async def _answer(
+        self, seeds: Sequence[str], limit: int, feed: Feed, kind: AnchorKind, *, listed: Sequence[str] = ()
+    ) -> Mapping[str, Any]:
+        """`listed`: what the listener has already, anchor or not."""
         heard = await self._heard(seeds)
         if not heard:
             raise XrpcError("NotHeard", "nobody has listened to that yet; try again later")
@@ -92,7 +96,9 @@ class SimilarMethods:
         async with self._turns.take():
             ranking = await self._feeds.rank_for(feed, viewer, with_posts=False)
         may_be_listed = await self._showing.filter()
-        entries = [entry for entry in ranking.entries if may_be_listed(entry.track_uri)][:limit]
+        near = (entry for entry in ranking.entries if entry.score > 0)  # a small corpus has little that is
+        known = frozenset(listed)
+        entries = [one for one in near if one.track_uri not in known and may_be_listed(one.track_uri)][:limit]
         shown = await self._showing.look(entry.track_uri for entry in entries)
         return {"seeds": heard, "tracks": tell_ranked(shown, entries)}
 

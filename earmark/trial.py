@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from core.feed import Feed, FeedKind, Questions
 from core.types import AtUri, BlobRef, Cid, Did, Track, TrackState, make_tid
 from earmark.known_music import Said
 from feedgen.corpus import gather
+from feedgen.damping import share_artists
 from feedgen.fits import CheckBook
 from feedgen.likeness import AlbumPrecision, measure_albums
 from feedgen.likes import Likes
@@ -53,7 +55,7 @@ class Trial:
             uri,
             Cid(f"bafyrei{key}"),
             make_tid(_SEEN_US),
-            said.title or file.stem,
+            said.title or os.fsencode(file.stem).decode(errors="replace"),  # any bytes may name a file
             _SEEN_US,
             artist=said.artist or None,
             album=said.album or None,
@@ -81,13 +83,18 @@ class Trial:
         index = await VectorIndex.open(
             self._store, self._folder, spaces=living.serving.spaces, generation=living.serving.name
         )
+        rules = Rules()
         corpus = await gather(self._store, index, questions, CheckBook(), Likes(), now_us=_NOW_US)
-        live = partial(live_a_month, corpus=corpus, now_us=_NOW_US, rules=Rules(), known=self._moods)
+        corpus = await asyncio.to_thread(share_artists, feeds, corpus, now_us=_NOW_US, rules=rules, least=1)
+        live = partial(live_a_month, corpus=corpus, now_us=_NOW_US, rules=rules, known=self._moods)
+        shortest = min((feed.min_seconds for feed in feeds if feed.kind in _MONTHLY), default=0.0)
         months = [await asyncio.to_thread(live, feed) for feed in feeds if feed.kind in _MONTHLY]
         return {
             "corpus": len(corpus.tracks),
             "music": sum(track.music is True for track in corpus.tracks),
             "artists": len({track.did for track in corpus.tracks}),
+            "min_seconds": shortest,
+            "too_short": sum((track.duration_seconds or shortest) < shortest for track in corpus.tracks),
             "space": corpus.space,
             "albums": _tell_albums(measure_albums(corpus)),
             "feeds": [_tell_month(month) for month in months],
@@ -139,8 +146,8 @@ def _tell_month(month: Month) -> dict[str, Any]:
         "share_shown": _rounded(month.share),
         "entries": round(month.entries, 1),
         "artists": month.artists,
-        "artist_gini": _rounded(month.gini),
-        "artist_gini_admitted": _rounded(month.gini_admitted),
+        "artist_gini": _rounded(month.gini if month.shown else None),
+        "artist_gini_admitted": _rounded(month.gini_admitted if month.admitted else None),
         "distance": _rounded(month.distance),
         "distance_admitted": _rounded(month.distance_admitted),
         "precision_at_20": month.precision and _tell_precision(month.precision),

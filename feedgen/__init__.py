@@ -7,10 +7,11 @@ through it meets no entry twice and misses none that is alive.
 
 from feedgen.catalogue import load_catalogue
 from feedgen.did_document import build_did_document
-from feedgen.live import FeedStatus, LiveFeeds
+from feedgen.live import LiveFeeds
 from feedgen.methods import FeedMethods
 from feedgen.publish import build_generator_record, feed_uri
 from feedgen.rules import Rules
+from feedgen.standing import FeedStatus
 
 __all__ = [
     "FeedMethods",

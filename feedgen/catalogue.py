@@ -19,6 +19,7 @@ from feedgen.wording import Words, is_number, read_gates, read_weights, refuse_u
 # there, so what passes here passes there.
 MAX_NAME_CHARACTERS, MAX_NAME_BYTES = 24, 240
 MAX_DESCRIPTION_CHARACTERS, MAX_DESCRIPTION_BYTES = 300, 3000
+MAX_RKEY_CHARACTERS = 15  # FEEDS, at its head: feed generators of Bluesky have no longer ones
 
 _TOP_KEYS = ("_about", "template_wrappers", "feeds", "structural")
 _TEXTS = ("rkey", "displayName", "description")
@@ -46,6 +47,8 @@ def load_catalogue(
     at least as much. `known_tags` are the names of the tag space ("msd:ambient"), `known_moods` those of the mood
     tagger; without them only the form is checked. Raises Misconfigured, naming file, feed and key.
     """
+    if not 0 <= min_seconds < max_seconds:
+        raise Misconfigured("feeds.min_seconds", f"must be at least 0 and less than {max_seconds:g}")
     source = path or files("feedgen").joinpath("feeds.json")
     name = str(path or "feeds.json")
     try:
@@ -98,20 +101,18 @@ def _read_mood(where: str, row: Mapping[str, Any], wrappers: tuple[str, ...], wo
     weights = {key: read_weights(f"{where}.{key}", row.get(key, {})) for key in _WEIGHTS}
     if not any(weights["tags"].values()):
         raise Misconfigured(f"{where}.tags", "needs at least one tag with a weight")
-    if "pos" in row and not row["pos"]:
-        raise Misconfigured(f"{where}.pos", "needs at least one prompt, or leave it out")
-    if row.get("neg") and not row.get("pos"):
-        raise Misconfigured(f"{where}.pos", "is missing: `neg` alone says nothing of what is wanted")
+    if not row.get("pos"):
+        raise Misconfigured(f"{where}.pos", "needs at least one prompt: what is wanted, in words")
     if row.get("mode") not in (None, "major", "minor"):
         raise Misconfigured(f"{where}.mode", "must be major or minor")
     words.check_tags(f"{where}.tags", weights["tags"])
     words.check_styles(f"{where}.styles", weights["styles"])
     words.check_moods(f"{where}.moods", weights["moods"])
-    words.check_styles(f"{where}.allow_non_music", row.get("allow_non_music", ()))
+    words.check_non_music(f"{where}.allow_non_music", row.get("allow_non_music", ()))
     return Feed(
         **common,
         tags=weights["tags"],
-        prompts=tuple(row.get("pos", ())),
+        prompts=tuple(row["pos"]),
         negative_prompts=tuple(row.get("neg", ())),
         wrappers=wrappers,
         styles=weights["styles"],
@@ -150,6 +151,8 @@ def _read_common(where: str, row: Mapping[str, Any]) -> dict[str, Any]:
         parse_rkey(row["rkey"])
     except ValueError:
         raise Misconfigured(f"{where}.rkey", "is not a record key: letters, digits and . - _ ~ :") from None
+    if len(row["rkey"]) > MAX_RKEY_CHARACTERS:
+        raise Misconfigured(f"{where}.rkey", f"may have at most {MAX_RKEY_CHARACTERS} characters")
     return {
         "rkey": row["rkey"],
         "display_name": row["displayName"],

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from core.analysis import Space, Vector
+from core.analysis import Space
 from core.feed import Questions
 from feedgen.fits import CheckBook, Fits, measure_fits
 from feedgen.likes import Likes, Places, join_likes
+from feedgen.sounds import IndexedSounds, Sounds
 from store import Store
 from store import tracks as stored_tracks
 from store.index import VectorIndex
@@ -27,10 +28,11 @@ class Corpus:
     tracks: tuple[RankableTrack, ...]
     fits: Mapping[str, Fits]  # mood feed's rkey -> its scores
     likes: NDArray[np.int64]  # how many accounts like, repost or list the track or a post that shows it
-    sound: Vector  # f32 [tracks, d] of length 1, where each lies by sound; zeros: not heard
+    sound: Sounds  # where each lies by sound
     space: Space | None  # which space that is
     people: Places = field(default_factory=lambda: np.empty(0, np.intp))  # who likes something, one an edge ...
     liked: Places = field(default_factory=lambda: np.empty(0, np.intp))  # ... and the position of what they like
+    wanted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # artist's DID -> mood feeds that admit theirs
     places: Mapping[str, int] = field(init=False)  # track's at-uri -> its position in `tracks`
 
     def __post_init__(self) -> None:
@@ -62,13 +64,7 @@ def _build(
     return Corpus(tracks, fits, likes, _place_by_sound(index, tracks), index.sound, people, liked)
 
 
-def _place_by_sound(index: VectorIndex, tracks: Sequence[RankableTrack]) -> Vector:
+def _place_by_sound(index: VectorIndex, tracks: Sequence[RankableTrack]) -> Sounds:
     if index.sound is None:
         return np.zeros((len(tracks), 1), np.float32)
-    track_ids = [track.track_id for track in tracks]
-    present, rows = index.vectors(index.sound, track_ids)
-    if len(present) == len(tracks):
-        return rows
-    found = np.zeros((len(tracks), rows.shape[1]), np.float32)
-    found[np.isin(track_ids, present)] = rows
-    return found
+    return IndexedSounds(index, index.sound, np.array([track.track_id for track in tracks], np.int64))

@@ -15,6 +15,7 @@ from core.analysis import Space, Vector
 from feedgen.candidates import Candidate
 from feedgen.posts import PostRules, preference
 from feedgen.ranking import Ledger, Why
+from feedgen.sounds import Sounds
 from store.tracks import RankableTrack
 
 _MAX_TITLE = 300
@@ -45,7 +46,7 @@ def drop_duplicates(
     rules: PostRules,
     ledger: Ledger,
     *,
-    sound: Vector,
+    sound: Sounds,
     space: Space | None,
     head: str | None = None,
 ) -> list[Candidate]:
@@ -76,7 +77,7 @@ def drop_duplicates(
 
 
 def find_twins(
-    of: Sequence[int], among: Sequence[int], tracks: Sequence[RankableTrack], *, sound: Vector, space: Space | None
+    of: Sequence[int], among: Sequence[int], tracks: Sequence[RankableTrack], *, sound: Sounds, space: Space | None
 ) -> set[int]:
     """Which of `among` are the same recordings as some of `of`, or the very tracks: all places in the corpus."""
     known = _Known(space)

@@ -61,12 +61,13 @@ def measure_fits(
     found = checked.open(index, now_us)
     fits: dict[str, Fits] = {}
     for rkey, query in questions.feeds.items():
-        tags, prompts = names.score(query), texts.score(rkey)
+        tags, prompts = names.score(query, wanted[rkey]), texts.score(rkey)
         if rkey not in found and prompts is not None and texts.may_be_checked(rkey):
             found[rkey] = texts.check(rkey, prompts, tags, seed=now_us // DAY_US)
         known = Fits(_only(prompts, wanted[rkey]), _only(tags, wanted[rkey]), names.bar(query), found.get(rkey))
         measured = _trust(known)
-        if query.mode is not None and measured.prompts is None and not names.knows_styles:
+        by_styles = names.judge_by_styles(query, wanted[rkey])
+        if query.mode is not None and measured.prompts is None and not by_styles:
             measured = replace(measured, gates=(*measured.gates, _by_mode(tracks, query.mode)))
         fits[rkey] = measured
     return fits

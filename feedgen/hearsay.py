@@ -55,20 +55,19 @@ class Names:
         if Space.EFFNET_TAGS in index.spaces:
             self._read_styles(index, questions)
 
-    @property
-    def knows_styles(self) -> bool:
-        """Whether effnet listened."""
-        return bool(self._styled)
-
-    def score(self, query: FeedQuery) -> Scores | None:
-        """How well each track fits by styles and moods, else by tags; not a number where nobody listened.
-
-        What is usual of styles is only known in a corpus that is not small: until then tags are asked, whose spread is
-        known beforehand.
+    def judge_by_styles(self, query: FeedQuery, wanted: NDArray[np.bool_]) -> bool:
+        """Whether effnet heard enough of the tracks that are `wanted`, bool [tracks]: what is usual of styles is only
+        known in a corpus that is not small.
         """
         by_style = self._styled.get(id(query.styles))
-        if by_style is not None and int(np.isfinite(by_style).sum()) >= SMALL_CORPUS:
-            return by_style
+        return by_style is not None and int(np.isfinite(by_style[wanted]).sum()) >= SMALL_CORPUS
+
+    def score(self, query: FeedQuery, wanted: NDArray[np.bool_]) -> Scores | None:
+        """How well each track fits by styles and moods, else by tags, whose spread is known beforehand; not a number
+        where nobody listened.
+        """
+        if self.judge_by_styles(query, wanted):
+            return self._styled[id(query.styles)]
         return None if query.tags is None else self._score_tags(query.tags)
 
     def bar(self, query: FeedQuery) -> tuple[Gate, ...]:
@@ -121,6 +120,7 @@ class Texts:
         if self._queries and Space.CLAP in index.spaces:
             rows = np.concatenate([part for one in self._queries.values() for part in (one.positive, one.negative)])
             self._present, self._products = index.products(Space.CLAP, rows, self._track_ids[asked].tolist())
+            self._places = np.searchsorted(self._track_ids, self._present)
 
     def score(self, rkey: str) -> Scores | None:
         """How well each track fits the feed's prompts; not a number where nobody listened."""
@@ -128,9 +128,7 @@ class Texts:
             return None
         positive, negative = self._columns(rkey)
         found = np.full(len(self._track_ids), np.nan)
-        found[np.isin(self._track_ids, self._present)] = score_prompts(
-            self._products[:, positive], self._products[:, negative]
-        )
+        found[self._places] = score_prompts(self._products[:, positive], self._products[:, negative])
         return found
 
     def may_be_checked(self, rkey: str) -> bool:

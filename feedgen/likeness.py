@@ -30,7 +30,7 @@ class AlbumPrecision:
 
 def measure_albums(corpus: Corpus) -> AlbumPrecision | None:
     """Exact neighbours among all tracks that were heard; None if no album is large enough."""
-    heard = np.flatnonzero(np.any(corpus.sound, axis=1)).tolist()
+    heard = np.flatnonzero(corpus.sound.any(axis=1)).tolist()
     albums = [_album(corpus, place) for place in heard]
     sizes = Counter(albums)
     asked = [row for row, album in enumerate(albums) if album is not None and sizes[album] > NEIGHBOURS]

@@ -3,50 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from core.clock import Clock
 from core.errors import Transient
-from core.feed import Feed, FeedEntry, FeedKind, Parts, Questions
+from core.feed import Feed, FeedEntry, Parts, Questions
 from core.log import Log
 from feedgen.context import Contexts
 from feedgen.corpus import Corpus, gather
 from feedgen.cursor import Cursor
+from feedgen.damping import share_artists
 from feedgen.fits import CheckBook
+from feedgen.left import Left
 from feedgen.likes import Likes
-from feedgen.posts import usable_posts
 from feedgen.rank import rank
-from feedgen.ranking import Ranking
+from feedgen.ranking import Aside, Ranking
 from feedgen.rules import SLOT_US, Rules
-from feedgen.scoring import measure
-from feedgen.snapshots import EMPTY, Page, Shelf, Snapshot, cut
+from feedgen.scoring import measure, object_to
+from feedgen.snapshots import EMPTY, Page, Shelf, Snapshot, choose_post, cut
+from feedgen.standing import FeedStatus, assess
 from feedgen.taste import Viewer
-from store import Store, tracks
+from feedgen.threads import Threads
+from store import Store
 from store.index import VectorIndex
-from store.tracks import RankableTrack
 
-EARLY = frozenset({FeedKind.FRESH, FeedKind.VOICES})  # open in the smallest corpus (FEEDS 6)
-_GONE = "link"
+AT_ONCE = 2  # orders that are made for somebody: each takes a good part of a second of a large corpus
 _TOPICS = ("vector", "label")  # a track entered, left or changed; everything else is found by the periodic look
-
-
-@dataclass(frozen=True, slots=True)
-class FeedStatus:
-    """How a feed stands, for people: coverage, and why it is dark if it is."""
-
-    rkey: str
-    display_name: str
-    reasons: tuple[str, ...]  # why it is dark; empty when it is open
-    scored: int  # analysed tracks that feeds may show
-    threshold: float  # score that admits
-    matching: int  # tracks that match
-    with_post: int  # of these, with a usable post
-    entries: int  # after dedup and artist caps: what a reader finds
-
-    @property
-    def dark(self) -> bool:
-        return bool(self.reasons)
 
 
 class LiveFeeds:
@@ -98,11 +82,10 @@ class LiveFeeds:
         self._likes = Likes()
         self._statuses: dict[str, FeedStatus] = {}
         self._corpus: Corpus | None = None
-        self._posts: Mapping[str, tuple[str, ...]] = {}  # of each track that may be shown, the best first
-        self._looked = -1  # how often the bell for links had rung when that was true
+        self._left = Left(store, self._rules.posts, clock=clock, log=log)
+        self._threads = Threads(AT_ONCE)
         self._edition = 0
         self._building = asyncio.Lock()
-        self._looking = asyncio.Lock()
 
     @property
     def index(self) -> VectorIndex:
@@ -123,10 +106,13 @@ class LiveFeeds:
         return self._rankings[rkey]
 
     async def preview(self, rkey: str) -> tuple[FeedEntry, ...]:
-        """The newest order of a feed, dark or not, without tracks that are gone, each with its best post left."""
+        """The newest order of a feed, dark or not, without tracks that are gone, each with the post that pages show."""
         await self._look_again()
-        entries = ((entry, self._posts.get(entry.track_uri)) for entry in self.entries(rkey))
-        return tuple(replace(entry, post_uri=posts[0]) for entry, posts in entries if posts)
+        shelf = self._shelves[rkey]
+        if shelf.newest is None:
+            return ()
+        posts = [choose_post(shelf.newest, place, self._left.of) for place in range(len(shelf.entries))]
+        return tuple(replace(entry, post_uri=post) for entry, post in zip(shelf.entries, posts, strict=True) if post)
 
     async def open_feeds(self) -> tuple[str, ...]:
         """The rkeys of all feeds that are not dark."""
@@ -136,7 +122,7 @@ class LiveFeeds:
     @property
     def edition(self) -> int | None:
         """Another one whenever a page may be another; None while something may be gone that must be looked for."""
-        return self._edition if self._looked == self._store.bell.count(_GONE) else None
+        return self._edition if self._left.certain else None
 
     async def page(self, rkey: str, cursor: Cursor | None, limit: int) -> Page:
         """A page of a feed (see `Shelf.page`); an empty one when the feed is dark. Raises KeyError if unknown."""
@@ -145,7 +131,7 @@ class LiveFeeds:
         if self._statuses[rkey].dark:
             return EMPTY
         await self._look_again()
-        return shelf.page(cursor, limit, self._living_posts)
+        return shelf.page(cursor, limit, self._left.of)
 
     async def rank_for(
         self, feed: Feed, viewer: Viewer | None, *, head: str | None = None, with_posts: bool = True
@@ -154,8 +140,8 @@ class LiveFeeds:
         were ranked from. See `rank`.
         """
         corpus, now_us = await self.corpus(), self._clock.now_us()
-        return await asyncio.to_thread(
-            rank, feed, corpus, viewer, now_us=now_us, rules=self._rules, with_posts=with_posts, head=head
+        return await self._threads.run(
+            partial(rank, feed, corpus, viewer, now_us=now_us, rules=self._rules, with_posts=with_posts, head=head)
         )
 
     async def measure(self, feed: Feed, track_uri: str) -> Parts | None:
@@ -164,7 +150,16 @@ class LiveFeeds:
         place = corpus.places.get(track_uri)
         if place is None:
             return None
-        return await asyncio.to_thread(measure, feed, corpus, place, now_us=now_us, rules=self._rules)
+        return await self._threads.run(partial(measure, feed, corpus, place, now_us=now_us, rules=self._rules))
+
+    async def object_to(self, feed: Feed, track_uri: str) -> Aside | None:
+        """What keeps one track out of a mood feed whatever its score; None if nothing does, or nobody knows it."""
+        corpus = await self.corpus()
+        place = corpus.places.get(track_uri)
+        if place is None:
+            return None
+        objection = await self._threads.run(partial(object_to, feed, corpus, place, rules=self._rules))
+        return None if objection is None else Aside(track_uri, *objection)
 
     async def corpus(self) -> Corpus:
         """What the newest snapshots were ranked from."""
@@ -176,7 +171,7 @@ class LiveFeeds:
         """The tracks that may be shown now, each with the posts that may show it, the best first."""
         await self._ensure_built()
         await self._look_again()
-        return self._posts
+        return self._left.posts
 
     async def try_out(self, feed: Feed, questions: Questions) -> tuple[FeedStatus, Ranking]:
         """How a feed that is in no catalogue would stand now, by `questions` of its own. Nothing of it is kept."""
@@ -192,7 +187,7 @@ class LiveFeeds:
         if self._statuses[rkey].dark:
             return EMPTY
         await self._look_again()
-        return cut(snapshot, cursor, limit, self._living_posts)
+        return cut(snapshot, cursor, limit, self._left.of)
 
     async def turn_to(self, index: VectorIndex, questions: Questions) -> None:
         """Rank from another index from now on, with the questions that belong to its spaces: both or neither."""
@@ -218,9 +213,6 @@ class LiveFeeds:
             await self._wait_for_news(seen)
             await asyncio.sleep(max(0.0, started + self._settle_seconds - self._clock.monotonic()))
 
-    def _living_posts(self, track_uri: str) -> Sequence[str]:
-        return self._posts.get(track_uri, ())
-
     async def _ensure_built(self) -> None:
         if self._statuses:
             return
@@ -229,14 +221,16 @@ class LiveFeeds:
                 await self._rebuild()
 
     async def _rebuild(self) -> None:
-        looked = self._store.bell.count(_GONE)
-        now_us = self._clock.now_us()
+        rung, now_us = self._left.rung, self._clock.now_us()
         corpus = await gather(self._store, self._index, self._questions, self._checked, self._likes, now_us=now_us)
-        posts = await asyncio.to_thread(self._posts_of, corpus.tracks, corpus, now_us)
+        corpus = await asyncio.to_thread(
+            share_artists, self.feeds, corpus, now_us=now_us, rules=self._rules, least=self._min_posts
+        )
+        posts = await asyncio.to_thread(self._left.find, corpus.tracks, corpus, now_us=now_us)
         rankings = await asyncio.to_thread(self._rank_all, corpus, posts, now_us)
         frozen = await asyncio.to_thread(self._freeze_all, rankings, now_us)
         self._corpus, self._rankings = corpus, rankings
-        self._posts, self._looked = posts, looked
+        self._left.put(posts, rung)
         for feed in self.feeds:
             ranking = rankings[feed.rkey]
             self._shelves[feed.rkey].put(ranking.entries, frozen[feed.rkey])
@@ -263,54 +257,11 @@ class LiveFeeds:
         return next((entry.track_uri for entry in entries if posts.get(entry.track_uri)), None)
 
     def _assess(self, feed: Feed, ranking: Ranking) -> FeedStatus:
-        reasons: list[str] = []
-        if ranking.paused:
-            reasons.append(ranking.paused)
-        elif feed.kind not in EARLY and ranking.scored < self._min_tracks:
-            reasons.append(f"{ranking.scored} analysed tracks, {self._min_tracks} needed")
-        if ranking.with_post < self._min_posts:  # caps leave some of them for a later slot (FEEDS 1)
-            reasons.append(f"{ranking.with_post} tracks with a usable post, {self._min_posts} needed")
-        return FeedStatus(
-            feed.rkey,
-            feed.display_name,
-            tuple(reasons),
-            ranking.scored,
-            ranking.threshold,
-            ranking.matching,
-            ranking.with_post,
-            len(ranking.entries),
-        )
+        return assess(feed, ranking, min_posts=self._min_posts, min_tracks=self._min_tracks)
 
     async def _look_again(self) -> None:
-        """Learn which tracks and posts are left, if any may have gone. In doubt what was true stays."""
-        if self._looked == self._store.bell.count(_GONE):
-            return
-        async with self._looking:
-            looked = self._store.bell.count(_GONE)
-            if self._looked == looked:
-                return
-            try:
-                async with self._store.read() as reader:
-                    shown = await tracks.rankable(reader)
-            except Transient as error:
-                self._log.warning("a page was not checked for what is gone", reason=error.reason)
-                return
-            posts = await asyncio.to_thread(self._posts_of, shown, self._corpus, self._clock.now_us())
-            self._posts, self._looked = posts, looked
+        if await self._left.look_again(self._corpus):
             self._edition += 1
-
-    def _posts_of(
-        self, shown: Iterable[RankableTrack], ranked: Corpus | None, now_us: int
-    ) -> dict[str, tuple[str, ...]]:
-        """Without what is to be released later, and what was taken for music when feeds were ranked and is not any
-        more.
-        """
-        rules = self._rules.posts
-        return {
-            track.uri: tuple(link.post_uri for link in usable_posts(track, rules, now_us=now_us))
-            for track in shown
-            if track.release_us <= now_us and (track.music is not False or _was_no_music(track, ranked))
-        }
 
     async def _wait_for_news(self, seen: Mapping[str, int]) -> None:
         patience = self._refresh_seconds
@@ -322,8 +273,3 @@ class LiveFeeds:
         finally:
             for wait in waits:
                 wait.cancel()
-
-
-def _was_no_music(track: RankableTrack, ranked: Corpus | None) -> bool:
-    place = None if ranked is None else ranked.places.get(track.uri)
-    return ranked is not None and place is not None and ranked.tracks[place].music is False

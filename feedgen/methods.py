@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
+from prometheus_client import Counter
 
 from core.clock import Clock
 from core.errors import XrpcError
@@ -61,6 +62,7 @@ class FeedMethods:
         self._key = key
         self._clock = clock
         self._metrics = metrics
+        self._counters: dict[str, Counter] = {}
 
     def queries(self) -> tuple[Query, ...]:
         """Both methods as transport-free descriptions."""
@@ -82,7 +84,7 @@ class FeedMethods:
         """The page of a feed that is the same for everybody, if somebody has asked for it by the same query."""
         body = self._ready.get(query)
         if body is not None:
-            self._metrics.anonymous.labels(self._judge_token(headers)).inc()
+            self._count_token(self._judge_token(headers))
         return body
 
     async def get_feed_skeleton(self, call: Call) -> bytes:
@@ -96,7 +98,7 @@ class FeedMethods:
         if rkey in self._personal:
             page = await self._page_for_viewer(rkey, call.headers, cursor, limit)
         else:
-            self._metrics.anonymous.labels(self._judge_token(call.headers)).inc()
+            self._count_token(self._judge_token(call.headers))
             page = await self._feeds.page(rkey, cursor, limit)
         body = b'{"feed":[' + b",".join(page.rendered) + b"]"
         if page.next is not None:
@@ -133,7 +135,7 @@ class FeedMethods:
         """Who asks, by their token; None without one. Raises XrpcError (P125, P126)."""
         token = bearer(headers)
         if token is None:
-            self._metrics.anonymous.labels("absent").inc()
+            self._count_token("absent")
             return None
         try:
             claims = await verify(
@@ -144,10 +146,16 @@ class FeedMethods:
                 resolve_key=self._resolve_key,
             )
         except XrpcError as error:
-            self._metrics.anonymous.labels(error.name).inc()
+            self._count_token(error.name)
             raise
-        self._metrics.anonymous.labels("verified").inc()
+        self._count_token("verified")
         return claims.iss
+
+    def _count_token(self, judged: str) -> None:
+        counter = self._counters.get(judged)
+        if counter is None:
+            counter = self._counters[judged] = self._metrics.anonymous.labels(judged)
+        counter.inc()
 
     def _find(self, uri: str) -> str:
         rkey = self.rkeys.get(uri)

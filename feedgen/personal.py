@@ -11,7 +11,9 @@ from core.feed import Feed, FeedKind, Parts, Reason
 from feedgen.candidates import Candidate
 from feedgen.corpus import Corpus
 from feedgen.duplicates import find_twins
-from feedgen.ranking import Ledger, Why
+from feedgen.likes import co_likes
+from feedgen.posts import may_be_posted
+from feedgen.ranking import MOST_TOLD, Ledger, Why
 from feedgen.rotation import name_slot
 from feedgen.rules import Rules
 from feedgen.scoring import by_weight, measure_freshness, measure_popularity, suits
@@ -19,17 +21,15 @@ from feedgen.taste import (
     MIN_ANCHORS,
     Anchor,
     AnchorKind,
-    Rows,
+    Mask,
     Taste,
     Viewer,
-    co_likes,
     decay,
     nearest_to,
     taste_of,
 )
 from store.tracks import RankableTrack
 
-_SEEDS = (AnchorKind.LIKE, AnchorKind.REPOST, AnchorKind.MORE)  # what `more-like` starts from
 _INSTRUMENTAL = 0.6  # FEEDS 1 (focus): 1 less the chance of a voice
 STRANGERS_FIRST = 10  # FEEDS 4: places of more-like without the seed's artist
 _DECAY = 20.0  # ranks; half of a mood feed's: what suits one viewer is a narrower choice, and likes turn it anyway
@@ -48,17 +48,40 @@ class LineUp:
 
 
 def find_personal(
-    feed: Feed, corpus: Corpus, viewer: Viewer | None, *, now_us: int, rules: Rules, ledger: Ledger
+    feed: Feed,
+    corpus: Corpus,
+    viewer: Viewer | None,
+    *,
+    now_us: int,
+    rules: Rules,
+    ledger: Ledger,
+    with_posts: bool = True,
 ) -> list[Candidate]:
-    """What suits the viewer, the weightiest first; a mix of what is liked and new for one who is not known."""
+    """What suits the viewer, the weightiest first; a mix of what is liked and new for one who is not known.
+
+    What the viewer does not want, and where posts are needed what has none that they read, takes no place among the
+    nearest: a thousand tracks with a voice around a taste must not be all that one finds who wants none.
+    """
+    fits = np.array([bool(track.music) and suits(feed, track) for track in corpus.tracks], bool)
+    if viewer is None:
+        return find_cold(corpus, fits, now_us=now_us, rules=rules)
     anchors = usable_anchors(feed, corpus, viewer)
-    unwanted = Unwanted(corpus, viewer)
+    objections = {
+        place: objection
+        for place in np.flatnonzero(fits).tolist()
+        if (objection := _object(viewer, corpus.tracks[place]))
+    }
+    fits[list(objections)] = False
     found: list[Candidate] = []
-    if viewer is not None and anchors:
-        found = _find_near(feed, corpus, viewer, anchors, now_us=now_us, rules=rules)
+    if anchors:
+        near = fits & [may_be_posted(track, rules.posts) for track in corpus.tracks] if with_posts else fits
+        found = _find_near(feed, corpus, viewer, anchors, near, now_us=now_us, rules=rules)
     if not found:
-        found = find_cold(feed, corpus, now_us=now_us, rules=rules)
-    return unwanted.leave_out(found, ledger)
+        found = find_cold(corpus, fits, now_us=now_us, rules=rules)
+    found = _leave_out_known(corpus, viewer, found, ledger)
+    for place in _nearest_first(corpus, list(objections), anchors)[:MOST_TOLD]:
+        ledger.note(corpus.tracks[place].uri, Why.UNWANTED, objections[place])
+    return found
 
 
 def usable_anchors(feed: Feed, corpus: Corpus, viewer: Viewer | None) -> tuple[Anchor, ...]:
@@ -69,20 +92,20 @@ def usable_anchors(feed: Feed, corpus: Corpus, viewer: Viewer | None) -> tuple[A
     if feed.kind is FeedKind.MORE_LIKE:
         heard = [one for one in known if corpus.sound[corpus.places[one.track_uri]].any()]
         named = tuple(one for one in heard if one.kind is AnchorKind.SEED)
-        return named or tuple(one for one in heard if one.kind in _SEEDS)[:1]
+        return named or tuple(one for one in heard if one.kind.of_one)[:1]
     return known if len(known) >= MIN_ANCHORS else ()
 
 
-def find_cold(feed: Feed, corpus: Corpus, *, now_us: int, rules: Rules) -> list[Candidate]:
-    """Music that people like, and new music; diversity comes with the ranking."""
+def find_cold(corpus: Corpus, fits: Mask, *, now_us: int, rules: Rules) -> list[Candidate]:
+    """Of the tracks that fit, music that people like, and new music; diversity comes with the ranking."""
     most = max(1, int(corpus.likes.max(initial=0)))
     found = []
-    for place, track in enumerate(corpus.tracks):
-        if track.music and suits(feed, track):
-            score = 0.5 + 0.5 * int(corpus.likes[place]) / most
-            freshness = measure_freshness(track.first_seen_us, now_us, rules)
-            parts = Parts(mood=score, freshness=freshness, weight=score * freshness)
-            found.append(Candidate(place, track, parts, Reason.POPULAR))
+    for place in np.flatnonzero(fits).tolist():
+        track = corpus.tracks[place]
+        score = 0.5 + 0.5 * int(corpus.likes[place]) / most
+        freshness = measure_freshness(track.first_seen_us, now_us, rules)
+        parts = Parts(mood=score, freshness=freshness, weight=score * freshness)
+        found.append(Candidate(place, track, parts, Reason.POPULAR))
     return by_weight(found)[:_MIX]
 
 
@@ -122,63 +145,55 @@ def strangers_first(order: Sequence[str], artists: Collection[str]) -> list[int]
     return ahead + own
 
 
-class Unwanted:
-    """What a viewer is not shown: what they know, made themselves, or want no more of, in whatever upload."""
+def _leave_out_known(corpus: Corpus, viewer: Viewer, found: list[Candidate], ledger: Ledger) -> list[Candidate]:
+    """Candidates, in their order, without what the viewer knows or wants no more of, in whatever upload."""
+    told = (*viewer.disliked, *(one.track_uri for one in viewer.anchors))
+    known = [corpus.places[uri] for uri in told if uri in corpus.places]
+    twins = find_twins(known, [one.place for one in found], corpus.tracks, sound=corpus.sound, space=corpus.space)
+    for one in found:
+        if one.place in twins:
+            ledger.note(one.track.uri, Why.UNWANTED, "known")
+    return [one for one in found if one.place not in twins]
 
-    def __init__(self, corpus: Corpus, viewer: Viewer | None) -> None:
-        self._corpus = corpus
-        self._viewer = viewer
-        told = () if viewer is None else (*viewer.disliked, *(one.track_uri for one in viewer.anchors))
-        self._places = [corpus.places[uri] for uri in told if uri in corpus.places]
 
-    def leave_out(self, found: list[Candidate], ledger: Ledger) -> list[Candidate]:
-        """Candidates without it, in their order."""
-        if self._viewer is None:
-            return found
-        corpus = self._corpus
-        twins = find_twins(
-            self._places, [one.place for one in found], corpus.tracks, sound=corpus.sound, space=corpus.space
-        )
-        kept = []
-        for one in found:
-            objection = "known" if one.place in twins else self._object(self._viewer, one.track)
-            if objection:
-                ledger.note(one.track.uri, Why.UNWANTED, objection)
-            else:
-                kept.append(one)
-        return kept
+def _object(viewer: Viewer, track: RankableTrack) -> str:
+    """What speaks against a track; empty: nothing."""
+    prefs = viewer.prefs
+    if track.did == viewer.did or track.did in viewer.left_out:
+        return "artist"
+    if prefs.muted_styles and prefs.muted_styles & {track.style, *track.labels}:
+        return "style"
+    if prefs.hide_machines and track.machine:
+        return "machine"
+    if prefs.min_seconds and (track.duration_seconds or 0.0) < prefs.min_seconds:
+        return "short"
+    if prefs.instrumental_only and (track.voice is None or 1.0 - track.voice < _INSTRUMENTAL):
+        return "voice"
+    return ""
 
-    @staticmethod
-    def _object(viewer: Viewer, track: RankableTrack) -> str:
-        """What speaks against it; empty: nothing."""
-        prefs = viewer.prefs
-        if track.did == viewer.did or track.did in viewer.left_out:
-            return "artist"
-        if prefs.muted_styles & {track.style, *track.labels}:
-            return "style"
-        if prefs.hide_machines and track.machine:
-            return "machine"
-        if prefs.min_seconds and (track.duration_seconds or 0.0) < prefs.min_seconds:
-            return "short"
-        if prefs.instrumental_only and (track.voice is None or 1.0 - track.voice < _INSTRUMENTAL):
-            return "voice"
-        return ""
+
+def _nearest_first(corpus: Corpus, places: list[int], anchors: Sequence[Anchor]) -> list[int]:
+    """Places by how much they sound like the anchors; without anchors as they are."""
+    if not anchors or not places:
+        return places
+    middle = corpus.sound[[corpus.places[one.track_uri] for one in anchors]].mean(axis=0)
+    likeness = (corpus.sound @ middle)[places]
+    return [places[one] for one in np.argsort(-likeness, kind="stable").tolist()]
 
 
 def _find_near(
-    feed: Feed, corpus: Corpus, viewer: Viewer, anchors: Sequence[Anchor], *, now_us: int, rules: Rules
+    feed: Feed, corpus: Corpus, viewer: Viewer, anchors: Sequence[Anchor], fits: Mask, *, now_us: int, rules: Rules
 ) -> list[Candidate]:
     places = np.array([corpus.places[one.track_uri] for one in anchors], np.intp)
-    likes: Rows | None = None
     if feed.kind is FeedKind.MORE_LIKE:
-        taste, reason = nearest_to(corpus.sound, places), Reason.SIMILAR
+        taste, reason = nearest_to(corpus.sound, places, fits), Reason.SIMILAR
     else:
         likes, reason = co_likes(corpus.people, corpus.liked, places), Reason.LIKED_SIMILAR
-        taste = taste_of(corpus.sound, places, decay(anchors, now_us), pockets=viewer.prefs.pockets, together=likes)
+        weights, pockets = decay(anchors, now_us), viewer.prefs.pockets
+        taste = taste_of(corpus.sound, places, weights, pockets=pockets, together=likes, may_fit=fits)
     return by_weight(
         Candidate(place, corpus.tracks[place], parts, Reason.CO_LIKED if anchor < 0 else reason)
         for place, parts, anchor in _weigh(feed, corpus, taste, rules)
-        if corpus.tracks[place].music and suits(feed, corpus.tracks[place])
     )
 
 

@@ -22,13 +22,19 @@ class PostRules:
 
     others: bool = True  # posts by neither the artist, a credited artist nor the announcer, unless a farm's
     announcer: str | None = None  # DID of our own account that announces tracks
+    langs: frozenset[str] = frozenset()  # that the reader wants posts in; empty: all
 
 
 def usable_posts(track: RankableTrack, rules: PostRules, *, now_us: int) -> list[Link]:
     """The posts that may stand for the track, the best by `preference` first."""
-    usable = (link for link in track.links if is_usable(track, link))
+    usable = (link for link in track.links if is_usable(track, link) and _is_read(link, rules))
     welcome = (link for link in usable if _is_welcome(link, _relation(track, link, rules), rules, now_us))
     return sorted(welcome, key=lambda link: preference(track, link, rules))
+
+
+def may_be_posted(track: RankableTrack, rules: PostRules) -> bool:
+    """Whether any post may stand for the track as far as can be told at a glance: most tracks have none."""
+    return any(_is_read(link, rules) for link in track.links)
 
 
 def is_usable(track: RankableTrack, link: Link) -> bool:
@@ -51,6 +57,11 @@ def _is_welcome(link: Link, relation: int, rules: PostRules, now_us: int) -> boo
         return True
     grown = link.author_born_us is not None and link.author_born_us <= now_us - 30 * _DAY_US
     return rules.others and (link.liked or grown)
+
+
+def _is_read(link: Link, rules: PostRules) -> bool:
+    """Whether it is in a language that is wanted, or says of none."""
+    return not rules.langs or not link.langs or not rules.langs.isdisjoint(link.langs)
 
 
 def is_post(uri: str) -> bool:

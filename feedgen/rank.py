@@ -46,7 +46,9 @@ def rank(
     slot: it stays there while the feed admits it (P113).
     """
     ledger = Ledger()
-    admitted = _find(feed, corpus, viewer, now_us, rules, ledger)
+    if viewer is not None and viewer.prefs.langs:
+        rules = replace(rules, posts=replace(rules.posts, langs=viewer.prefs.langs))
+    admitted = _find(feed, corpus, viewer, now_us, rules, ledger, with_posts)
     plan = None if feed.kind in _BY_TIME else _plan(feed, viewer, admitted.candidates, now_us, rules)
     drawn = admitted.candidates if plan is None else _draw(admitted.candidates, plan, head)
     # Who stands far behind is never reached: to look at all of a large corpus would take minutes.
@@ -69,7 +71,15 @@ def rank(
     )
 
 
-def _find(feed: Feed, corpus: Corpus, viewer: Viewer | None, now_us: int, rules: Rules, ledger: Ledger) -> Admitted:
+def _find(
+    feed: Feed,
+    corpus: Corpus,
+    viewer: Viewer | None,
+    now_us: int,
+    rules: Rules,
+    ledger: Ledger,
+    with_posts: bool,
+) -> Admitted:
     """Who comes in question, the weightiest first."""
     match feed.kind:
         case FeedKind.MOOD:
@@ -81,7 +91,9 @@ def _find(feed: Feed, corpus: Corpus, viewer: Viewer | None, now_us: int, rules:
         case FeedKind.DEEP_CUTS:
             found = find_deep_cuts(feed, corpus, now_us=now_us)
         case FeedKind.FOR_YOU | FeedKind.MORE_LIKE:
-            found = find_personal(feed, corpus, viewer, now_us=now_us, rules=rules, ledger=ledger)
+            found = find_personal(
+                feed, corpus, viewer, now_us=now_us, rules=rules, ledger=ledger, with_posts=with_posts
+            )
     return Admitted(found, sum(track.music is True for track in corpus.tracks), 0.0)
 
 
@@ -103,11 +115,11 @@ def _plan(feed: Feed, viewer: Viewer | None, ranked: Sequence[Candidate], now_us
     """How the order is drawn and diversified."""
     if feed.personal:
         return plan_line_up(feed, viewer, ranked, now_us, rules)
+    share = rules.decay_share * len(ranked)
     if feed.kind is FeedKind.DEEP_CUTS:
         seed = name_slot(feed.rkey, now_us, length_us=DAY_US)
-        return LineUp(seed, rules.deep_decay, rules.exploration, rules.relevance)
-    decay = max(rules.decay, rules.decay_share * len(ranked))
-    return LineUp(name_slot(feed.rkey, now_us), decay, rules.exploration, rules.relevance)
+        return LineUp(seed, max(rules.deep_decay, share), rules.exploration, rules.relevance)
+    return LineUp(name_slot(feed.rkey, now_us), max(rules.decay, share), rules.exploration, rules.relevance)
 
 
 def _draw(ranked: Sequence[Candidate], plan: LineUp, head: str | None) -> list[Candidate]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from core.feed import FeedEntry
 from feedgen.checks import Checks
 
-MOST_TOLD = 200  # of what was kept out or moved: what an operator can read
+MOST_TOLD = 50  # for each reason: what an operator can read, and no reason hides another
 
 
 class Why(StrEnum):
@@ -41,12 +42,14 @@ class Aside:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Collects what was set aside, at most MOST_TOLD."""
+    """Collects what was set aside, at most MOST_TOLD for each reason."""
 
     rows: list[Aside] = field(default_factory=list)
+    _counts: Counter[Why] = field(default_factory=Counter)
 
     def note(self, track_uri: str, why: Why, detail: str = "", place: int | None = None) -> None:
-        if len(self.rows) < MOST_TOLD:
+        self._counts[why] += 1
+        if self._counts[why] <= MOST_TOLD:
             self.rows.append(Aside(track_uri, why, detail, place))
 
 

@@ -32,8 +32,8 @@ def draw(ranked: Sequence[Candidate], *, seed: str, decay: float, exploration: f
     if count == 0:
         return []
     dice = np.array([_roll(seed, candidate.track.uri) for candidate in ranked])  # f64 [count, 2], 0..1
-    ranks = np.arange(count)
-    by_rank = np.lexsort((ranks, np.log(-np.log(dice[:, 0])) + ranks / decay))[::-1].tolist()  # whose turn it is: last
+    ranks = _rank(np.array([candidate.weight for candidate in ranked]))
+    by_rank = np.argsort(-np.log(-np.log(dice[:, 0])) - ranks / decay, kind="stable").tolist()  # whose turn it is: last
     by_chance = np.argsort(dice[:, 1], kind="stable").tolist()
     blind = np.random.default_rng(_seed_number(seed)).random(count) < exploration
     blind[0] = False
@@ -46,6 +46,13 @@ def draw(ranked: Sequence[Candidate], *, seed: str, decay: float, exploration: f
         chosen = ranked[place]
         order.append(replace(chosen, reason=Reason.EXPLORE) if ignores_rank else chosen)
     return order
+
+
+def _rank(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 0 of weights that fall; of equal ones their mean: what an address begins with earns nothing."""
+    _, group, sizes = np.unique(-weights, return_inverse=True, return_counts=True)
+    ends = np.cumsum(sizes)
+    return np.asarray((ends - (sizes + 1) / 2)[group])
 
 
 def _next(queue: list[int], left: NDArray[np.bool_]) -> int:

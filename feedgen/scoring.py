@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import cache
+from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.feed import Feed, Parts, Reason
 from feedgen.candidates import Candidate
 from feedgen.checks import Checks, Trust
 from feedgen.corpus import Corpus
 from feedgen.fits import Fits
-from feedgen.hearsay import Scores
+from feedgen.opinions import Opinions, admission_threshold
 from feedgen.ranking import Ledger, Why
 from feedgen.rules import DAY_US, SLOT_US, Rules
 from store.tracks import RankableTrack
@@ -35,75 +37,38 @@ class Admitted:
 def admit(feed: Feed, corpus: Corpus, *, now_us: int, rules: Rules, ledger: Ledger) -> Admitted:
     """The tracks that fit a mood feed, the weightiest first."""
     fits = corpus.fits.get(feed.rkey, Fits())
-    opinions = _Opinions.form(fits, rules)
-    prompts, tags, mood = opinions.prompts, opinions.tags, opinions.mood
-    scored = int(np.isfinite(mood).sum())
-    threshold = admission_threshold(mood[np.isfinite(mood)], rules)
-    candidates = []
-    for place in _pool(mood, threshold, (prompts, tags), corpus.tracks, now_us, rules):
+    opinions = Opinions.form(fits, rules)
+    heard = opinions.mood[np.isfinite(opinions.mood)]
+    threshold = admission_threshold(heard, rules)
+
+    @cache  # each is judged, and noted, once
+    def may_enter(place: int) -> bool:
         track = corpus.tracks[place]
-        objection = _object(feed, fits, place, track, rules) or _disagree(prompts, tags, place, rules)
+        objection = _object(feed, fits, place, track, rules) or opinions.disagree(place, rules)
         if objection is not None:
             ledger.note(track.uri, *objection)
-            continue
-        parts = opinions.weigh(corpus, place, now_us, rules)
-        candidates.append(Candidate(place, track, parts, Reason.MOOD))
-    return Admitted(by_weight(candidates), scored, threshold, _pause(fits), fits.checks)
+        return objection is None
+
+    candidates = [
+        Candidate(place, corpus.tracks[place], _weigh(feed, corpus, opinions, place, now_us, rules), Reason.MOOD)
+        for place in _pool(opinions, threshold, may_enter, corpus.tracks, now_us, rules)
+    ]
+    return Admitted(by_weight(candidates), len(heard), threshold, _pause(fits), fits.checks)
 
 
 def measure(feed: Feed, corpus: Corpus, place: int, *, now_us: int, rules: Rules) -> Parts | None:
     """What the score of one track in a mood feed is made of, admitted or not; None if nothing can judge it."""
-    opinions = _Opinions.form(corpus.fits.get(feed.rkey, Fits()), rules)
+    opinions = Opinions.form(corpus.fits.get(feed.rkey, Fits()), rules)
     if not len(opinions.mood) or not np.isfinite(opinions.mood[place]):
         return None
-    return opinions.weigh(corpus, place, now_us, rules)
+    return _weigh(feed, corpus, opinions, place, now_us, rules)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Opinions:
-    """What prompts and tags say of every track, as shares of the corpus, and both together."""
-
-    prompts: Scores | None
-    tags: Scores | None
-    mood: Scores
-
-    @classmethod
-    def form(cls, fits: Fits, rules: Rules) -> _Opinions:
-        prompts, tags = place_among(fits.prompts, rules), place_among(fits.tags, rules)
-        return cls(prompts, tags, _blend(prompts, tags, rules))
-
-    def weigh(self, corpus: Corpus, place: int, now_us: int, rules: Rules) -> Parts:
-        """All parts of a track's score, with the weight that orders a feed."""
-        prompt, tags, mood = _part(self.prompts, place), _part(self.tags, place), float(self.mood[place])
-        return weigh(prompt, tags, mood, corpus.tracks[place], int(corpus.likes[place]), now_us, rules)
-
-
-def place_among(scores: Scores | None, rules: Rules) -> Scores | None:
-    """The share of tracks that score less, 0..1: of this corpus, or of a usual one while this one is small."""
-    if scores is None:
-        return None
-    heard = scores[np.isfinite(scores)]
-    if len(heard) < rules.percentile_from:
-        return _usual_share(scores)
-    ordered = np.sort(heard)
-    below, upto = np.searchsorted(ordered, scores, "left"), np.searchsorted(ordered, scores, "right")
-    return cast("Scores", np.where(np.isfinite(scores), (below + upto) / (2 * len(ordered)), np.nan))
-
-
-def admission_threshold(mood: Scores, rules: Rules) -> float:
-    """The score that admits: absolute in a small corpus, else the percentile of this one."""
-    if len(mood) < rules.percentile_from:
-        return float(_usual_share(np.array(rules.absolute_score)))
-    return float(np.quantile(mood, rules.percentile))
-
-
-def weigh(
-    prompt: float | None, tags: float | None, mood: float, track: RankableTrack, likes: int, now_us: int, rules: Rules
-) -> Parts:
-    """All parts of a score, with the weight that orders a feed."""
-    freshness = measure_freshness(track.first_seen_us, now_us, rules)
-    popularity = measure_popularity(likes, rules)
-    return Parts(prompt, tags, mood, freshness, popularity, mood * freshness * popularity)
+def object_to(feed: Feed, corpus: Corpus, place: int, *, rules: Rules) -> tuple[Why, str] | None:
+    """What keeps one track out of a mood feed whatever its score, and the number or the name that decides."""
+    fits = corpus.fits.get(feed.rkey, Fits())
+    objection = _object(feed, fits, place, corpus.tracks[place], rules)
+    return objection or Opinions.form(fits, rules).disagree(place, rules)
 
 
 def measure_freshness(first_seen_us: int, now_us: int, rules: Rules) -> float:
@@ -121,6 +86,18 @@ def measure_popularity(likes: int, rules: Rules) -> float:
     return 1.0 + rules.popularity * (2.0 * fame - 1.0)
 
 
+def measure_damping(artist: str, feed: Feed, corpus: Corpus, now_us: int, rules: Rules) -> float:
+    """1 down to 0.9 for an artist whom other mood feeds admit as well: they have them in turn (FEEDS 3).
+
+    Each UTC day deals these feeds another order: in the first the artist loses nothing, in the others the more the
+    later they come. All artists of a feed may lose, so nobody is kept out for it.
+    """
+    own = _deal(artist, feed.rkey, now_us)
+    others = (other for other in corpus.wanted.get(artist, ()) if other != feed.rkey)
+    ahead = sum(_deal(artist, other, now_us) < own for other in others)
+    return 1.0 - rules.damping * ahead / (ahead + 1)
+
+
 def by_weight(candidates: Iterable[Candidate]) -> list[Candidate]:
     """The weightiest first; ties by address, so that an order never depends on where it came from."""
     return sorted(candidates, key=lambda one: (-one.weight, one.track.uri))
@@ -131,24 +108,49 @@ def suits(feed: Feed, track: RankableTrack) -> bool:
     return track.duration_seconds is None or feed.min_seconds <= track.duration_seconds <= feed.max_seconds
 
 
+def _weigh(feed: Feed, corpus: Corpus, opinions: Opinions, place: int, now_us: int, rules: Rules) -> Parts:
+    """All parts of a track's score, with the weight that orders a feed."""
+    track, mood = corpus.tracks[place], float(opinions.mood[place])
+    prompt, tags = opinions.known(place)
+    freshness = measure_freshness(track.first_seen_us, now_us, rules)
+    popularity = measure_popularity(int(corpus.likes[place]), rules)
+    damping = measure_damping(track.did, feed, corpus, now_us, rules)
+    weight = mood * freshness * popularity * damping
+    return Parts(prompt, tags, mood, freshness, popularity, damping, weight)
+
+
 def _pool(
-    mood: Scores,
+    opinions: Opinions,
     threshold: float,
-    opinions: Iterable[Scores | None],
+    may_enter: Callable[[int], bool],
     tracks: Sequence[RankableTrack],
     now_us: int,
     rules: Rules,
 ) -> list[int]:
-    """Places of those that a feed is made from: the best by prompts, the best by tags, and what is new (FEEDS 3)."""
+    """Places of those that a feed is made from: the best by prompts, the best by tags, and what is new (FEEDS 3).
+
+    Who may not enter takes nobody's place: with strict vetoes a feed would be made of what they leave of the best few.
+    """
+    mood = opinions.mood
     places = np.flatnonzero(mood >= threshold)
-    near = np.zeros(len(mood), bool)
-    for scores in opinions:
+    near: set[int] = set()
+    for scores in (opinions.prompts, opinions.tags):
         if scores is not None:
-            near[places[np.argsort(-np.nan_to_num(scores[places], nan=-1.0), kind="stable")[: rules.pool]]] = True
-    best = np.flatnonzero(near)
-    best = best[np.argsort(-mood[best], kind="stable")[: rules.most]]
+            ordered = places[np.argsort(-np.nan_to_num(scores[places], nan=-1.0), kind="stable")].tolist()
+            near.update(islice(_share_out(filter(may_enter, ordered), tracks, rules), rules.pool))
+    by_mood = sorted(near, key=lambda place: (-mood[place], place))
+    best = islice(_share_out(by_mood, tracks, rules), rules.most)
     new = (place for place in places.tolist() if now_us - tracks[place].first_seen_us <= rules.new_us)
-    return sorted({*best.tolist(), *new})
+    return sorted({*best, *filter(may_enter, new)})
+
+
+def _share_out(places: Iterable[int], tracks: Sequence[RankableTrack], rules: Rules) -> Iterator[int]:
+    """The same without those of an artist that could not have their turn within a month."""
+    counts: Counter[str] = Counter()
+    for place in places:
+        counts[tracks[place].did] += 1
+        if counts[tracks[place].did] <= rules.most_of_artist:
+            yield place
 
 
 def _object(feed: Feed, fits: Fits, place: int, track: RankableTrack, rules: Rules) -> tuple[Why, str] | None:
@@ -166,33 +168,11 @@ def _object(feed: Feed, fits: Fits, place: int, track: RankableTrack, rules: Rul
     return None if barred is None else (barred.why, f"{barred.name} {barred.strength[place]:.2f}")
 
 
-def _blend(prompts: Scores | None, tags: Scores | None, rules: Rules) -> Scores:
-    """Both where both are known, else the one there is."""
-    if prompts is None or tags is None:
-        return prompts if prompts is not None else tags if tags is not None else np.empty(0)
-    both = rules.prompt_share * prompts + (1 - rules.prompt_share) * tags
-    return cast("Scores", np.where(np.isfinite(both), both, np.where(np.isfinite(prompts), prompts, tags)))
-
-
 def _pause(fits: Fits) -> str:
     if fits.checks is None or fits.checks.trust is Trust.BOTH or fits.tags is not None:
         return ""
     return f"paused: its prompts mean nothing in this corpus ({fits.checks.passed} of 3 checks hold)"
 
 
-def _disagree(prompts: Scores | None, tags: Scores | None, place: int, rules: Rules) -> tuple[Why, str] | None:
-    """Texture may match where the genre does not: each of the two has to find the track fitting (FEEDS 2.3)."""
-    for name, scores in (("prompts", prompts), ("tags", tags)):
-        if scores is not None and scores[place] < rules.second_opinion:
-            return Why.ONE_OPINION, f"{name} {scores[place]:.2f}"
-    return None
-
-
-def _part(scores: Scores | None, place: int) -> float | None:
-    return None if scores is None or not np.isfinite(scores[place]) else float(scores[place])
-
-
-def _usual_share(scores: NDArray[np.float64]) -> Scores:
-    """The normal distribution's share below so many standard deviations."""
-    share = np.vectorize(lambda score: 0.5 * (1.0 + math.erf(score / math.sqrt(2.0))), otypes=[np.float64])
-    return cast("Scores", share(scores))
+def _deal(artist: str, rkey: str, now_us: int) -> bytes:
+    return hashlib.blake2b(f"{now_us // DAY_US} {artist} {rkey}".encode(), digest_size=8).digest()

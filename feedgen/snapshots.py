@@ -138,13 +138,25 @@ def _stand(snapshot: Snapshot, cursor: Cursor | None) -> tuple[int | None, int, 
     return start % size, 0, cursor.served
 
 
-def _render(snapshot: Snapshot, place: int, posts_of: PostsOf) -> bytes | None:
-    """The entry with a post that can show it, never with one that shows another entry; None when it is dead."""
+def choose_post(snapshot: Snapshot, place: int, posts_of: PostsOf) -> str | None:
+    """The post that shows an entry now, never one that shows another entry; None when it is dead.
+
+    A post that could stand in for several entries is that of the first of them, whether it needs it now or not: on
+    whatever page, and whenever, the answer is the same.
+    """
     posts = posts_of(snapshot.tracks[place])
     if snapshot.posts[place] in posts:
+        return snapshot.posts[place]
+    spares = (post for post in posts if post not in snapshot.posts)
+    return next((one for one in spares if not any(one in posts_of(uri) for uri in snapshot.tracks[:place])), None)
+
+
+def _render(snapshot: Snapshot, place: int, posts_of: PostsOf) -> bytes | None:
+    """The entry as JSON with the post that shows it now; None when it is dead."""
+    post = choose_post(snapshot, place, posts_of)
+    if post == snapshot.posts[place]:
         return snapshot.rendered[place]
-    spare = next((post for post in posts if post not in snapshot.posts), None)
-    return None if spare is None else orjson.dumps(orjson.loads(snapshot.rendered[place]) | {"post": spare})
+    return None if post is None else orjson.dumps(orjson.loads(snapshot.rendered[place]) | {"post": post})
 
 
 def _page(snapshot: Snapshot, chosen: Sequence[tuple[int, bytes]], follow: Cursor | None) -> Page:

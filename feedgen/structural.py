@@ -42,8 +42,11 @@ def find_deep_cuts(feed: Feed, corpus: Corpus, *, now_us: int) -> list[Candidate
 
 
 def measure_depth(age_days: float, likes: int) -> float:
-    """0..1: nearly 1 for what is old and unheard (FEEDS 4)."""
-    return (1.0 - math.exp(-age_days / _OLD_DAYS)) / (1.0 + math.log1p(likes))
+    """0..1 in hundredths: nearly 1 for what is old and unheard (FEEDS 4).
+
+    Finer steps would rank what was found in the same weeks by the hour it was found in, and show the same for ever.
+    """
+    return round((1.0 - math.exp(-age_days / _OLD_DAYS)) / (1.0 + math.log1p(likes)), 2)
 
 
 def take_turns(newest: Sequence[Candidate]) -> list[Candidate]:

@@ -7,7 +7,7 @@ anchors come from, and nothing outlives the call.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import cast
 
@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from core.analysis import Vector
 from core.types import Did
+from feedgen.sounds import Sounds
 
 Weights = NDArray[np.float64]
 Rows = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 
 MIN_ANCHORS = 3  # FEEDS 4: with fewer a viewer is cold
-MAX_ANCHORS = 100  # the newest: what each costs is a product with every candidate
+MAX_ANCHORS = 300  # what each costs is a product with every candidate; what is no anchor may be shown as if new
 HALF_LIFE_DAYS = 30.0  # FEEDS 4
 POCKETS = 5  # FEEDS 4: the most
 FUSION = 60  # FEEDS 4: k of the reciprocal ranks
-MIN_EDGES = 200  # FEEDS 4: below it who likes the same says nothing
-POPULARITY_PENALTY = 0.3  # FEEDS 4: exponent
 _TOP = (4 / 7, 2 / 7, 1 / 7)  # of the three nearest anchors: one that is near counts most, others support it
 _CANDIDATES = 1000  # rows near the middle of a pocket that are looked at closely
 _ROUNDS = 20  # of k-means; a hundred anchors settle within ten
@@ -42,6 +42,11 @@ class AnchorKind(StrEnum):
     PLAY = "play"
     MORE = "more"  # asked for more like it
     SEED = "seed"  # named it, to get what sounds like it
+
+    @property
+    def of_one(self) -> bool:
+        """Whether it was said of that track alone: not a playlist, and not that it was heard."""
+        return self not in (AnchorKind.PLAYLIST, AnchorKind.PLAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Prefs:
     instrumental_only: bool = False
     min_seconds: float = 0.0
     muted_styles: frozenset[str] = frozenset()
+    langs: frozenset[str] = frozenset()  # that posts may be in; empty: all
 
     @property
     def pockets(self) -> int:
@@ -115,11 +121,20 @@ class Taste:
 
 
 def newest_anchors(anchors: Sequence[Anchor]) -> tuple[Anchor, ...]:
-    """One a track, by the last time that something was said of it, the newest first; at most MAX_ANCHORS."""
+    """One a track, by the last time that something was said of it, the newest first; at most MAX_ANCHORS, of which
+    playlists and plays make room for the others. What is liked stays a like when it is put on a playlist.
+    """
     newest: dict[str, Anchor] = {}
-    for anchor in sorted(anchors, key=lambda one: (-one.at_us, one.track_uri, one.kind)):
-        newest.setdefault(anchor.track_uri, anchor)
-    return tuple(newest.values())[:MAX_ANCHORS]
+    for anchor in sorted(anchors, key=_newest_first):
+        known = newest.setdefault(anchor.track_uri, anchor)
+        if anchor.kind.of_one and not known.kind.of_one:
+            newest[anchor.track_uri] = replace(known, kind=anchor.kind)
+    kept = sorted(newest.values(), key=lambda one: (not one.kind.of_one, _newest_first(one)))[:MAX_ANCHORS]
+    return tuple(sorted(kept, key=_newest_first))
+
+
+def _newest_first(anchor: Anchor) -> tuple[int, str, str]:
+    return -anchor.at_us, anchor.track_uri, anchor.kind
 
 
 def decay(anchors: Sequence[Anchor], now_us: int) -> Weights:
@@ -171,42 +186,25 @@ def fuse(lists: Sequence[Rows]) -> tuple[Rows, Weights]:
     return rows[order], scores[order]
 
 
-def co_likes(people: Rows, liked: Rows, anchors: Rows) -> Rows:
-    """Rows that people like who like an anchor too, best first; nothing of fewer than 200 edges.
-
-    An edge says that person `people[i]` likes row `liked[i]`, once each. Who likes little counts more (a path is worth
-    one over their likes), and what everybody likes less (over popularity to the power 0.3).
-    """
-    if len(people) < MIN_EDGES or len(anchors) == 0:
-        return np.empty(0, np.intp)
-    count = int(liked.max()) + 1
-    likes = np.bincount(people)
-    paths = np.bincount(people[np.isin(liked, anchors)], minlength=len(likes))
-    worth = paths / np.maximum(likes, 1)
-    popularity = np.maximum(np.bincount(liked, minlength=count), 1) ** POPULARITY_PENALTY
-    scores = np.bincount(liked, weights=worth[people], minlength=count) / popularity
-    scores[anchors[anchors < count]] = 0.0
-    order = np.lexsort((np.arange(count), -scores))
-    return order[: int((scores > 0).sum())]
-
-
-def taste_of(sound: Vector, anchors: Rows, weights: Weights, *, pockets: int, together: Rows | None = None) -> Taste:
-    """What fits somebody with these anchors (rows of `sound`, f32 [tracks, d] of length 1; zeros: not heard).
+def taste_of(
+    sound: Sounds, anchors: Rows, weights: Weights, *, pockets: int, together: Rows, may_fit: Mask | None = None
+) -> Taste:
+    """What fits somebody with these anchors (rows of `sound`, f32 [tracks, d] of length 1; zeros: not heard), of the
+    rows that `may_fit` if that is given.
 
     Each row belongs to the pocket of the anchor that it is nearest to. Every pocket makes a list of its own, `together`
-    (see `co_likes`) one more, and reciprocal ranks decide, so that no taste drowns another. Anchors themselves are left
-    out: they are known.
+    (see feedgen.likes) one more, and reciprocal ranks decide, so that no taste drowns another. Anchors themselves are
+    left out: they are known.
     """
-    known = np.zeros(len(sound), bool)
-    known[anchors] = True
-    vectors = sound[anchors]
+    vectors, open_rows = sound[anchors], _open_rows(len(sound), anchors, may_fit)
     heard = np.flatnonzero(vectors.any(axis=1))
     groups = [heard[group] for group in find_pockets(vectors[heard], weights[heard], pockets)] if len(heard) else []
-    around = [_around(sound, _middle(vectors[group], weights[group]), known) for group in groups]
+    candidates = open_rows & sound.any(axis=1)
+    around = [_around(sound, _middle(vectors[group], weights[group]), candidates) for group in groups]
     rows = np.unique(np.concatenate([np.empty(0, np.intp), *around]))
     similarities = sound[rows] @ vectors.T
     nearest = heard[np.argmax(similarities[:, heard], axis=1)] if len(heard) else np.empty(0, np.intp)
-    lists: list[Rows] = [] if together is None else [together[~known[together]]]
+    lists: list[Rows] = [together[open_rows[together]]]
     for group in groups:
         own = np.flatnonzero(np.isin(nearest, group))
         scores = soft_top(similarities[np.ix_(own, group)], weights[group])
@@ -217,31 +215,35 @@ def taste_of(sound: Vector, anchors: Rows, weights: Weights, *, pockets: int, to
     return Taste(fused, gains, anchor_of[fused])
 
 
-def nearest_to(sound: Vector, seeds: Rows) -> Taste:
-    """What sounds most like the middle of the seeds (FEEDS 4, more-like): cosines, best first, seeds left out."""
-    known = np.zeros(len(sound), bool)
-    known[seeds] = True
+def nearest_to(sound: Sounds, seeds: Rows, may_fit: Mask | None = None) -> Taste:
+    """What sounds most like the middle of the seeds (FEEDS 4, more-like), of the rows that `may_fit` if that is given:
+    cosines, best first, seeds left out.
+    """
     middle = _middle(sound[seeds], np.ones(len(seeds)))
     if not middle.any():
         return Taste(np.empty(0, np.intp), np.empty(0), np.empty(0, np.intp))
-    rows = _around(sound, middle, known)
+    rows = _around(sound, middle, _open_rows(len(sound), seeds, may_fit) & sound.any(axis=1))
     scores = (sound[rows] @ middle).astype(np.float64)
     order = np.lexsort((rows, -scores))
     return Taste(rows[order], scores[order], np.zeros(len(rows), np.intp))
 
 
-def _around(sound: Vector, middle: Vector, known: NDArray[np.bool_]) -> Rows:
-    """Rows nearest to the middle that were heard and are not known, in no order."""
-    closeness = sound @ middle
-    closeness[known | ~sound.any(axis=1)] = -np.inf
-    open_rows = np.flatnonzero(np.isfinite(closeness))
-    if len(open_rows) <= _CANDIDATES:
-        return open_rows
-    return np.argpartition(-closeness, _CANDIDATES)[:_CANDIDATES]
+def _open_rows(count: int, known: Rows, may_fit: Mask | None) -> Mask:
+    """Of so many rows those that come in question."""
+    found = np.ones(count, bool) if may_fit is None else may_fit.copy()
+    found[known] = False
+    return found
+
+
+def _around(sound: Sounds, middle: Vector, candidates: Mask) -> Rows:
+    """Candidates nearest to the middle, in no order."""
+    if candidates.sum() <= _CANDIDATES:
+        return np.flatnonzero(candidates)
+    return np.argpartition(-np.where(candidates, sound @ middle, -np.inf), _CANDIDATES)[:_CANDIDATES]
 
 
 def _middle(vectors: Vector, weights: Weights) -> Vector:
-    """The weighted mean, of length 1; zeros where there is none."""
-    mean = (vectors * weights[:, np.newaxis]).sum(axis=0)
+    """The weighted mean, of length 1; zeros where there is none. Of likes that are all old the newest weighs most."""
+    mean = (vectors * (weights / weights.max())[:, np.newaxis]).sum(axis=0)
     length = float(np.linalg.norm(mean))
     return np.asarray(mean / length if length > 1e-12 else np.zeros_like(mean), np.float32)

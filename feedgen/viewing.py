@@ -1,7 +1,7 @@
 """Personal feeds as they are served: who the viewer is, their order, and the pages cut from it (FEEDS sections 4, 5).
 
 Nothing is stored: an order follows from the viewer, the corpus and the six hours it is made in, and is kept in memory
-for as long as somebody may page through it.
+for half an hour, so that they may page through it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from core.log import Log
 from core.types import AtUri, Did
 from feedgen.cursor import Cursor
 from feedgen.live import LiveFeeds
+from feedgen.ranking import Ranking
 from feedgen.rules import SLOT_US
 from feedgen.snapshots import Page, Snapshot, freeze
 from feedgen.taste import Anchor, AnchorKind, Reading, Viewer, newest_anchors
@@ -26,10 +27,10 @@ from store.feedback import FeedWish, viewer_key
 
 FRESH_SECONDS = 600.0  # an order is made anew at the first page after that ...
 PARTIAL_SECONDS = 60.0  # ... or after this, if the viewer's records could not all be read
+HELD_SECONDS = 1800.0  # an order that nobody renews; who is in it then goes on in another, past what they saw
 DEADLINE_SECONDS = 4.0  # then everybody's mix is served instead (P112)
 MAX_ORDERS = 500  # in memory, some 150 kB each
 MAX_ENTRIES = 200  # of an order
-AT_ONCE = 2  # orders being made
 TOO_OFTEN = 3  # tracks of an artist of which less was asked in a feed: the artist leaves it (FEEDS 7)
 
 
@@ -53,7 +54,7 @@ class _Order:
     cold: bool = True
     snapshot: Snapshot | None = None
     before: Snapshot | None = None  # the one that a reader may still be in
-    seed: str | None = None  # the newest anchor
+    seed: str | None = None  # the newest like or the like
 
     def standing(self, cursor: Cursor | None) -> Snapshot | None:
         """The snapshot that a cursor is of, else the newest."""
@@ -77,7 +78,6 @@ class Viewing:
         self._log = log
         self._orders: OrderedDict[tuple[str, Did], _Order] = OrderedDict()
         self._making: dict[tuple[str, Did], asyncio.Lock] = {}
-        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def page(self, rkey: str, did: Did, cursor: Cursor | None, limit: int) -> tuple[Page, bool]:
         """A page of a viewer's own order, and whether they are cold: then it is, or comes near, everybody's mix.
@@ -95,6 +95,11 @@ class Viewing:
             return await self._feeds.page(rkey, cursor, limit), True
         return await self._feeds.page_of(rkey, snapshot, cursor, limit), order.cold
 
+    @property
+    def held(self) -> int:
+        """How many orders."""
+        return len(self._orders)
+
     def forget(self, did: Did) -> None:
         """Make the viewer's orders anew at the next page: they said something that changes them. What is being made now
         is served and not kept.
@@ -110,6 +115,12 @@ class Viewing:
         self._reader.forget(did)
         self.forget(did)
         return forgotten
+
+    async def ranking(self, rkey: str, viewer: Viewer) -> Ranking | None:
+        """How the order came about that this viewer alone sees; None: they see everybody's."""
+        if viewer == Viewer(viewer.did):
+            return None
+        return await self._rank(self._kinds[rkey], viewer, self._orders.get((rkey, viewer.did)), self._clock.now_us())
 
     async def describe(self, rkey: str, did: Did) -> Viewer:
         """Who asks for this feed, by their own records and by what they said in feeds."""
@@ -139,6 +150,8 @@ class Viewing:
                 if order is None or (cursor is None and self._clock.monotonic() >= order.until):
                     order = await self._make(self._kinds[rkey], did, order)
                 if self._making.get(key) is lock:
+                    if self._orders.get(key) is not order:
+                        asyncio.get_running_loop().call_later(HELD_SECONDS, self._drop, key, order)
                     self._orders[key] = order
                     self._orders.move_to_end(key)
                 while len(self._orders) > MAX_ORDERS:
@@ -154,22 +167,31 @@ class Viewing:
         until = self._clock.monotonic() + (FRESH_SECONDS if reading.complete else PARTIAL_SECONDS)
         if viewer == Viewer(did):
             return _Order(until)
-        seed = viewer.anchors[0].track_uri if viewer.anchors else None
         now_us = self._clock.now_us()
-        async with self._turns:
-            ranking = await self._feeds.rank_for(feed, viewer, head=_head(feed, before, seed, now_us))
+        ranking = await self._rank(feed, viewer, before, now_us)
         shown = before.snapshot if before is not None else None
         snapshot_id = now_us if shown is None else max(now_us, shown.snapshot_id + 1)
         snapshot = freeze(feed.rkey, ranking.entries[:MAX_ENTRIES], snapshot_id, self._feeds.contexts)
         cold = any(entry.reason is Reason.POPULAR for entry in ranking.entries)
-        return _Order(until, cold, snapshot, shown, seed)
+        return _Order(until, cold, snapshot, shown, _seed(viewer))
+
+    async def _rank(self, feed: Feed, viewer: Viewer, before: _Order | None, now_us: int) -> Ranking:
+        return await self._feeds.rank_for(feed, viewer, head=_head(feed, viewer, before, now_us))
+
+    def _drop(self, key: tuple[str, Did], order: _Order) -> None:
+        if self._orders.get(key) is order:
+            del self._orders[key]
 
 
-def _head(feed: Feed, before: _Order | None, seed: str | None, now_us: int) -> str | None:
+def _seed(viewer: Viewer) -> str | None:
+    return next((one.track_uri for one in viewer.anchors if one.kind.of_one), None)
+
+
+def _head(feed: Feed, viewer: Viewer, before: _Order | None, now_us: int) -> str | None:
     """Who stood first in this slot: they stay, unless the feed starts from something else now (P113)."""
     if before is None or before.snapshot is None or not before.snapshot.tracks:
         return None
     if before.snapshot.snapshot_id // SLOT_US != now_us // SLOT_US:
         return None
-    moved = feed.kind is FeedKind.MORE_LIKE and before.seed != seed
+    moved = feed.kind is FeedKind.MORE_LIKE and before.seed != _seed(viewer)
     return None if moved else before.snapshot.tracks[0]

@@ -17,6 +17,7 @@ _TAG = re.compile(r"(?:msd|mtt):\S.*\Z")
 _VETO_KEYS = ("styles", "pack", "at", "without")
 _REQUIREMENT_KEYS = ("quality", "pack", "at", "without")
 _RULE_KEYS = ("tags", "at")
+_NON_MUSIC = "non-music"
 _HEARD_FROM = 0.15  # FEEDS 2.3: what vetoes count from, unless they say otherwise
 _KNOWN_BY: Mapping[str, PackName] = {"styles": "effnet", "quality": "effnet"}  # who hears what a gate asks for
 _Gate = TypeVar("_Gate")
@@ -39,6 +40,12 @@ class Words:
         for name in names:
             if name not in self.taxonomy.parents and name not in self.taxonomy.styles:
                 raise Misconfigured(where, f"unknown style {name!r}{_nearest(name, self.taxonomy.identifiers)}")
+
+    def check_non_music(self, where: str, names: Iterable[str]) -> None:
+        for name in names:
+            self.check_styles(where, [name])
+            if self.taxonomy.parent_of(name) != _NON_MUSIC:
+                raise Misconfigured(where, f"{name!r} is music: only {_NON_MUSIC} and what is under it need this")
 
     def check_moods(self, where: str, names: Iterable[str]) -> None:
         for name in names:

@@ -80,7 +80,7 @@ class ControlRecords:
         if event.rkey != SELF:
             return None
         if event.collection == PROFILE:
-            said = _self_labels(event.record)
+            said = self_labels(event.record)
             scope = Scope.ALL if NO_LABELS in said else Scope.NONE
             return Wish(uri, event.did, WishKind.PROFILE, event.rev, scope, LOGGED_IN_ONLY in said)
         scope = Scope.NONE if gone else _optout_scope(event.record)
@@ -109,7 +109,8 @@ def _silent(wish: Wish) -> Wish:
     return Wish(wish.uri, wish.did, wish.kind, wish.rev)
 
 
-def _self_labels(record: Any) -> frozenset[str]:
+def self_labels(record: Any) -> frozenset[str]:
+    """What a record says of itself; nothing if it is not well formed."""
     return frozenset(label for label in find_values(record, "labels.values[].val") if isinstance(label, str))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 from core.clock import parse_datetime
-from core.link import CONFIDENCE, Link, LinkRule
+from core.link import CONFIDENCE, MAX_LANGS, Link, LinkRule, primary_langs
 from core.types import AtUri, Did, Nsid, is_tid, parse_rkey, tid_microseconds
 from firehose.records import find_values
 
@@ -110,6 +110,7 @@ def make_link(
         adult=not ADULT_LABELS.isdisjoint(_strings(record, "labels.values[].val")),
         targets_in_post=targets_in_post,
         card=record.get("embed") is not None,
+        langs=primary_langs(record.get("langs"), MAX_LANGS),
     )
 
 

@@ -15,21 +15,11 @@ from typing import Any
 
 from core.clock import parse_datetime
 from core.dagcbor import cid_binary
-from core.label import MAX_VAL_BYTES, VERSION
+from core.label import FIELD_TYPES, MAX_VAL_BYTES, VERSION
 from labeler.signing import BadLabel, check_subject, signature_bytes
 
 MAX_FAULTS = 1_000  # that are kept; all are counted
 AHEAD_US = 300_000_000  # a clock may be wrong by so much
-_FIELDS: Mapping[str, type] = {
-    "ver": int,
-    "src": str,
-    "uri": str,
-    "cid": str,
-    "val": str,
-    "neg": bool,
-    "cts": str,
-    "exp": str,
-}
 _REQUIRED = ("ver", "src", "uri", "val", "cts", "sig")  # P2: more than the lexicon says
 _DEFINABLE = re.compile(r"[a-z]+(-[a-z]+)*", re.ASCII)
 _PLAIN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -92,11 +82,11 @@ def scrutinise(label: Mapping[str, Any], *, src: str, now_us: int) -> list[Fault
     faults = [
         Fault("P1", f"a field that labels do not have: {str(name)[:40]!r}")
         for name in label
-        if name not in _FIELDS and name != "sig"
+        if name not in FIELD_TYPES and name != "sig"
     ]
     faults += [Fault("P2", f"no {name}") for name in _REQUIRED if name not in label]
     typed: dict[str, Any] = {}
-    for name, kind in _FIELDS.items():
+    for name, kind in FIELD_TYPES.items():
         if name in label:
             if type(label[name]) is kind:
                 typed[name] = label[name]

@@ -14,19 +14,9 @@ from typing import Any
 from core.clock import parse_datetime
 from core.dagcbor import encode
 from core.keys import PublicKey, SigningKey
-from core.label import MAX_VAL_BYTES, VERSION, Label
+from core.label import FIELD_TYPES, MAX_VAL_BYTES, VERSION, Label
 from core.types import AtUri, parse_did
 
-_TYPES: Mapping[str, type] = {
-    "ver": int,
-    "src": str,
-    "uri": str,
-    "cid": str,
-    "val": str,
-    "neg": bool,
-    "cts": str,
-    "exp": str,
-}
 _REQUIRED = ("src", "uri", "val", "cts")
 
 
@@ -39,10 +29,10 @@ def label_from(source: Mapping[str, Any]) -> Label:
 
     `sig` may be raw bytes, the JSON form `{"$bytes": ...}`, or absent. Raises BadLabel.
     """
-    given = {name: source[name] for name in _TYPES if source.get(name) is not None}
+    given = {name: source[name] for name in FIELD_TYPES if source.get(name) is not None}
     for name, value in given.items():
-        if type(value) is not _TYPES[name]:
-            raise BadLabel(f"{name} of a label must be {_TYPES[name].__name__}")
+        if type(value) is not FIELD_TYPES[name]:
+            raise BadLabel(f"{name} of a label must be {FIELD_TYPES[name].__name__}")
     missing = [name for name in _REQUIRED if name not in given]
     if missing:
         raise BadLabel(f"a label needs {', '.join(missing)}")
@@ -76,8 +66,8 @@ def verify(received: Mapping[str, Any], key: PublicKey) -> bool:
 
     A received `neg: false` stays: some labelers sign it. Unspecified fields are never part of what is signed (P1).
     """
-    fields = {name: received[name] for name in _TYPES if name in received}
-    if fields.get("ver") != VERSION or any(type(value) is not _TYPES[name] for name, value in fields.items()):
+    fields = {name: received[name] for name in FIELD_TYPES if name in received}
+    if fields.get("ver") != VERSION or any(type(value) is not FIELD_TYPES[name] for name, value in fields.items()):
         return False
     try:
         return key.verify(encode(fields), signature_bytes(received.get("sig")))

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.analysis import DIMENSIONS, Space, Vector
-from core.errors import Misconfigured
 from core.feed import PROMPT_WRAPPERS, Feed, FeedKind, FeedQuery, MoodQuery, Questions
 from core.ports import Analyst
 from models.moods import build_query
@@ -58,25 +57,6 @@ async def feed_queries(analyst: Analyst, feeds: Sequence[Feed], packs: PackSet) 
             prompts = await _ask(analyst, feed.prompts, feed.negative_prompts, feed.wrappers, centre, keep=True)
             queries[feed.rkey] = replace(queries[feed.rkey], prompts=prompts)
     return Questions(queries, neutral - centre)
-
-
-def refuse_unanswerable(feeds: Sequence[Feed], packs: PackSet) -> None:
-    """Raises Misconfigured for a mood feed that none of these packs can judge, and for one with a veto or a requirement
-    that neither the pack that it names nor the tag space could keep: nothing passes for want of an ear.
-    """
-    spaces, names = frozenset(packs.spaces), packs.hashes.keys()
-    for feed in feeds:
-        if feed.kind is not FeedKind.MOOD or Space.MUSICNN_TAGS in spaces:
-            continue
-        if not (feed.prompts and "clap" in names) and not ((feed.styles or feed.moods) and "effnet" in names):
-            needs = "prompts (`pos`) for clap, `styles` for effnet, or musicnn among listening.packs"
-            raise Misconfigured(f"feeds: {feed.rkey}", f"nothing that listens can judge it; it needs {needs}")
-        for gate in feed.gates:
-            if gate.pack not in names:
-                raise Misconfigured(
-                    f"feeds: {feed.rkey}",
-                    f"a veto or requirement needs {gate.pack} among listening.packs, or musicnn for its tag rule",
-                )
 
 
 def _ask_of_names(feed: Feed, spaces: Collection[Space]) -> FeedQuery:

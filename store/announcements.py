@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from core.types import Did
-from store.engine import Reader, Tx
+from store.engine import Reader, Row, Tx
 
 
 class Said(StrEnum):
     """What a record says of being announced."""
 
     YES = "yes"
-    STOP = "stop"
+    ASKED = "asked"  # it would, if its artist followed our account
+    STOP = "stop"  # once said it stays said, whatever becomes of the record
     NOTHING = "nothing"  # it was looked at, and need not be again
 
 
@@ -22,8 +23,8 @@ class Said(StrEnum):
 class AnnouncementWish:
     """What one record of an artist says, or (`record_uri` is the DID) the operator's configuration.
 
-    `said_us` is the record's own time, not later than `seen_us`, when we first saw it; at `checked_us` it was there.
-    Unix microseconds.
+    `said_us` is the record's own time, not later than `seen_us`, when we first saw it say so; at `checked_us` it still
+    did. Unix microseconds.
     """
 
     record_uri: str
@@ -60,7 +61,7 @@ class Announcement:
 async def put_wish(
     tx: Tx, record_uri: str, did: str, said: Said, *, mention: bool = False, said_us: int, now_us: int
 ) -> None:
-    """What a record says; one that is known was seen again."""
+    """What a record says now, whatever it said before."""
     await tx.run(
         "announcements.put_wish",
         record_uri=record_uri,
@@ -72,22 +73,39 @@ async def put_wish(
     )
 
 
+async def put_stop(tx: Tx, record_uri: str, did: str, *, said_us: int, now_us: int) -> None:
+    """A `stop` takes the place of those before it: however often it is said, one row is kept."""
+    await tx.run("announcements.drop_stops", did=did, upto_us=said_us)
+    await put_wish(tx, record_uri, did, Said.STOP, said_us=said_us, now_us=now_us)
+
+
 async def drop_wish(tx: Tx, record_uri: str) -> None:
-    """The record is gone."""
+    """Nothing is known of that record any more."""
     await tx.run("announcements.drop_wish", record_uri=record_uri)
 
 
-async def forget_idle(tx: Tx, *, before_us: int) -> None:
-    """Forget records that say nothing and were looked at before that time: anybody can write as many as they like."""
-    await tx.run("announcements.forget_idle", before_us=before_us)
+async def forget_idle(tx: Tx, said: Said, *, before_us: int) -> None:
+    """Forget records that said this when they were looked at before that time: they are read anew if they are named."""
+    await tx.run("announcements.forget_idle", said=said.value, before_us=before_us)
+
+
+async def concern(r: Reader, did: str) -> bool:
+    """Whether an account asked for announcements, or had some: only then its `stop` is worth a row."""
+    return await r.value("announcements.concern", did=did) is not None
 
 
 async def wishes(r: Reader) -> dict[Did, list[AnnouncementWish]]:
     """What artists said, the oldest first."""
     found: defaultdict[Did, list[AnnouncementWish]] = defaultdict(list)
-    for uri, did, said, mention, *times in await r.rows("announcements.wishes"):
-        found[Did(did)].append(AnnouncementWish(uri, Did(did), Said(said), bool(mention), *times))
+    for row in await r.rows("announcements.wishes"):
+        wish = _wish(row)
+        found[wish.did].append(wish)
     return dict(found)
+
+
+async def wishes_of(r: Reader, did: str, *, limit: int) -> list[AnnouncementWish]:
+    """What one account said, the newest first."""
+    return [_wish(row) for row in await r.rows("announcements.wishes_of", did=did, limit=limit)]
 
 
 async def plan(tx: Tx, one: Announcement) -> None:
@@ -115,10 +133,13 @@ async def gone(tx: Tx, track_uri: str) -> None:
 
 async def of_artist(r: Reader, did: str) -> list[Announcement]:
     """All of an artist's, whatever became of them, the oldest first."""
-    return [
-        Announcement(uri, Did(artist), album, bool(thread), post, cid, AnnouncementState(state), made_us)
-        for uri, artist, album, thread, post, cid, state, made_us in await r.rows("announcements.of_artist", did=did)
-    ]
+    return [_announcement(row) for row in await r.rows("announcements.of_artist", did=did)]
+
+
+async def of_track(r: Reader, track_uri: str) -> Announcement | None:
+    """Whatever became of it; None if there never was one."""
+    row = await r.row("announcements.of_track", track_uri=track_uri)
+    return None if row is None else _announcement(row)
 
 
 async def artists(r: Reader) -> list[Did]:
@@ -130,3 +151,13 @@ async def made_since(r: Reader, since_us: int) -> int:
     """How many were decided on since a time."""
     count: int = await r.value("announcements.made_since", since_us=since_us)
     return count
+
+
+def _wish(row: Row) -> AnnouncementWish:
+    uri, did, said, mention, *times = row
+    return AnnouncementWish(uri, Did(did), Said(said), bool(mention), *times)
+
+
+def _announcement(row: Row) -> Announcement:
+    uri, artist, album, thread, post, cid, state, made_us = row
+    return Announcement(uri, Did(artist), album, bool(thread), post, cid, AnnouncementState(state), made_us)

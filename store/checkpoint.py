@@ -19,9 +19,10 @@ from store.graph import Graph, Precision
 from store.nearest import Nearest
 from store.rows import Rows
 
-_FORMAT = 3
+_FORMAT = 4
 _FOLDER_CHARACTERS = 16  # of a generation's name, enough to tell its checkpoint's folder from others
 _MANIFEST = "manifest.json"
+_BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError)  # raised for what is absent or not as we write it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +44,19 @@ def sweep_checkpoints(folder: Path, keep: Collection[str]) -> None:
     names = {generation[:_FOLDER_CHARACTERS] for generation in keep}
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name not in names:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _delete(path)
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Files under new names, then a manifest that says which count, then the old ones go. Raises OSError."""
+    """Files under new names, then a manifest that says which count, then the old ones go. Raises OSError.
+
+    What was being written when somebody was killed goes first: it may be what fills the disk.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _sweep(folder, _read_manifest(folder))
+    except _BROKEN:
+        _sweep(folder, None)
     spaces = {space.value: _save_space(folder, checkpoint.watermark, one) for space, one in checkpoint.spaces.items()}
     manifest = {
         "format": _FORMAT,
@@ -57,15 +65,9 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         "spaces": spaces,
     }
     part = folder / f"{_MANIFEST}.{os.getpid()}.part"
-    part.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    part.write_bytes(orjson.dumps(manifest | {"sha256": _sum(manifest)}, option=orjson.OPT_INDENT_2))
     _rename_durably(part, folder / _MANIFEST)
-    current = {
-        _MANIFEST,
-        *(entry[kind]["file"] for entry in spaces.values() for kind in ("rows", "graph") if entry[kind]),
-    }
-    for path in folder.iterdir():
-        if path.name not in current:
-            path.unlink()
+    _sweep(folder, manifest)
 
 
 def load(
@@ -73,7 +75,7 @@ def load(
 ) -> Checkpoint | None:
     """The checkpoint of this log with these spaces, or None unless every part of it is as its manifest says."""
     try:
-        manifest = orjson.loads((folder / _MANIFEST).read_bytes())
+        manifest = _read_manifest(folder)
         if (manifest["format"], manifest["store"]) != (_FORMAT, identity):
             return None
         if set(manifest["spaces"]) != {space.value for space in dimensions}:
@@ -85,8 +87,33 @@ def load(
             graph = _load_graph(folder, entry["graph"], size, to_read=to_read)
             spaces[space] = Nearest(space, rows, graph, int(entry["gaps"]), exact_below=exact_below)
         return Checkpoint(identity, int(manifest["watermark"]), spaces)
-    except (OSError, ValueError, KeyError, TypeError):  # absent or broken
+    except _BROKEN:
         return None
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """As it was written. Raises what `_BROKEN` names: a watermark that says more than was applied would lose tracks."""
+    manifest: dict[str, Any] = orjson.loads((folder / _MANIFEST).read_bytes())
+    if manifest.pop("sha256") != _sum(manifest):
+        raise ValueError(f"{_MANIFEST} is not what was written")
+    return manifest
+
+
+def _sum(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _sweep(folder: Path, manifest: Mapping[str, Any] | None) -> None:
+    """Delete what this manifest does not name."""
+    spaces = () if manifest is None else manifest["spaces"].values()
+    named = {entry[kind]["file"] for entry in spaces for kind in ("rows", "graph") if entry[kind]}
+    for path in folder.iterdir():
+        if path.name not in named | {_MANIFEST}:
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def _save_space(folder: Path, watermark: int, nearest: Nearest) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class FeedWish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One viewer's last word on a track, the feed (rkey) where it was said, and when (unix microseconds)."""
+    """One viewer's last word on a track, a feed (rkey) where it was said, and when (unix microseconds)."""
 
     track_uri: str
     feed: str
@@ -44,13 +44,16 @@ def viewer_key(did: str, secret: bytes) -> ViewerKey:
 
 
 async def put(tx: Tx, viewer: ViewerKey, feed: str, wishes: Mapping[str, FeedWish], *, now_us: int) -> None:
-    """Keep a viewer's last word on some tracks (by uri). Their oldest words go when there are too many."""
+    """Keep a viewer's last word on some tracks (by uri): it counts in every feed, and of each feed it is known that it
+    was said there. Their oldest words go when there are too many.
+    """
     if await tx.value("feedback.held") >= MAX_HELD:
         await tx.run("feedback.drop_oldest", count=_DROPPED_AT_ONCE)
     rows = [
         {"viewer": viewer, "track_uri": uri, "feed": feed, "wish": wish.value, "at_us": now_us}
         for uri, wish in wishes.items()
     ]
+    await tx.run_many("feedback.turn", rows)
     await tx.run_many("feedback.put", rows)
     await tx.run("feedback.drop_beyond", viewer=viewer, keep=MAX_OF_VIEWER)
 
@@ -63,7 +66,7 @@ async def of_viewer(r: Reader, viewer: ViewerKey) -> list[Feedback]:
 
 async def forget(tx: Tx, viewer: ViewerKey) -> int:
     """Forget all that a viewer said; how many tracks that was about."""
-    return len(await tx.rows("feedback.forget", viewer=viewer))
+    return len(set(await tx.rows("feedback.forget", viewer=viewer)))
 
 
 async def erase(tx: Tx, *, before_us: int) -> int:

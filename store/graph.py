@@ -6,6 +6,7 @@ would not fit beside everything else. What both find and cost is measured by `py
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -74,8 +75,13 @@ class Graph:
         return cls(index, precision, middle)
 
     def save(self, path: Path) -> None:
-        """Holds the interpreter's lock meanwhile: not in the service's process."""
-        self._index.save(str(path))
+        """Holds the interpreter's lock meanwhile: not in the service's process. Raises OSError."""
+        try:
+            self._index.save(str(path))
+        except RuntimeError as error:
+            raise OSError(errno.EIO, f"a graph cannot be written: {error}") from None
+        if path.stat().st_size != self._index.serialized_length:  # of a disk that is full at the end it says nothing
+            raise OSError(errno.ENOSPC, "a graph cannot be written to its end")
 
     def add(self, track_ids: Keys, rows: Rows) -> None:
         """Tracks that are not in it yet."""

@@ -122,6 +122,12 @@ class VectorIndex:
         keys, vectors = self._take(space, np.asarray(track_ids, dtype=np.int64))
         return keys.tolist(), vectors
 
+    def present(self, space: Space, track_ids: Sequence[int]) -> list[int]:
+        """The tracks of these that have a vector in the space, in this order."""
+        with self._guard:
+            found: list[int] = self._spaces[space].rows.present(np.asarray(track_ids, dtype=np.int64)).tolist()
+            return found
+
     @property
     def spaces(self) -> Collection[Space]:
         """Those it has."""

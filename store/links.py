@@ -32,6 +32,7 @@ async def put(tx: Tx, links: Sequence[Link], *, now_us: int) -> None:
             "adult": int(link.adult),
             "targets_in_post": link.targets_in_post,
             "card": int(link.card),
+            "langs": " ".join(link.langs),
             "now_us": now_us,
         }
         for link in surest.values()
@@ -113,7 +114,7 @@ def _by_track(rows: Sequence[Row]) -> defaultdict[int, list[Link]]:
 
 def _link_of_row(row: Row) -> Link:
     """The link in a row of `of_track`, or of `of_all_tracks`, which says more of its author."""
-    post_uri, post_did, target, rule, created_us, reply, adult, targets_in_post, card, *author = row
+    post_uri, post_did, target, rule, created_us, reply, adult, targets_in_post, card, langs, *author = row
     born_us, liked = author or (None, 0)
     return Link(
         post_uri=post_uri,
@@ -125,6 +126,7 @@ def _link_of_row(row: Row) -> Link:
         adult=bool(adult),
         targets_in_post=targets_in_post,
         card=bool(card),
+        langs=tuple(langs.split()),
         author_born_us=born_us,
         liked=bool(liked),
     )

@@ -44,12 +44,18 @@ class Nearest:
 
     def put(self, track_id: int, vector: Vector | None) -> None:
         """The track's vector from now on; None for none. One that cannot be compared is as good as none."""
-        if vector is not None and vector.shape == (self.rows.dimensions,) and np.isfinite(vector).all():
+        if vector is not None and self._is_comparable(vector):
             self.rows.put(track_id, vector)
         else:
             self.rows.drop(track_id)
         if self.graph is not None:
             self.changed.add(track_id)
+
+    def _is_comparable(self, vector: Vector) -> bool:
+        """A direction of no length is none; of moods it says that none was heard."""
+        if vector.shape != (self.rows.dimensions,) or not np.isfinite(vector).all():
+            return False
+        return self.space not in _UNIT_SPACES or bool(vector.any())
 
     def renew(self) -> None:
         """Bring the graph (opened to be changed) up to date; build one if there is none fit for it."""

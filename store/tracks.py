@@ -177,6 +177,11 @@ async def of_account(r: Reader, did: str) -> list[StoredTrack]:
     return [_stored_track(row) for row in await r.rows("tracks.of_account", did=did)]
 
 
+async def created_after(r: Reader, did: str, after_us: int, *, limit: int) -> list[str]:
+    """The at-uris of what an account says that it published after a time, the newest `limit` of them first."""
+    return [uri for (uri,) in await r.rows("tracks.created_after", did=did, after_us=after_us, limit=limit)]
+
+
 async def of_audio(r: Reader, audio_key: str) -> list[StoredTrack]:
     """All tracks whose records name this audio, in the order they were first seen."""
     return [_stored_track(row) for row in await r.rows("tracks.of_audio", audio_key=audio_key)]

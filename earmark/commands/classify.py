@@ -20,6 +20,7 @@ from core.errors import AppError
 from core.feed import MoodQuery, Questions
 from core.log import set_up
 from core.taxonomy import Taxonomy
+from earmark.catalogue import load_feeds
 from earmark.judging import load_policy
 from earmark.local import listen, listeners, shown
 from earmark.telling import (
@@ -32,10 +33,8 @@ from earmark.telling import (
     tell_genres,
     tell_segments,
 )
-from feedgen.catalogue import load_catalogue
 from labeler.policy import Policy
-from models.catalogue import tag_names
-from models.moods import measure_spread, score_tags, tag_positions
+from models.moods import measure_spread, score_tags
 from models.pack import PackSet
 from models.prompts import feed_queries, fit_prompts
 
@@ -73,9 +72,7 @@ async def _classify(
 ) -> list[dict[str, Any]]:
     taxonomy = Taxonomy.load()
     policy = load_policy(settings, taxonomy)
-    feeds = load_catalogue(
-        settings.feeds.catalogue, taxonomy=taxonomy, known_tags=tag_positions(), known_moods=tag_names("moodtheme")
-    )
+    feeds = load_feeds(settings, taxonomy)
     async with listeners(settings, len(files)) as crew:
         packs = crew.pack_set
         outcomes, moods = await asyncio.gather(listen(crew, files), feed_queries(crew, feeds, packs))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
@@ -18,6 +17,7 @@ from core.errors import Misconfigured
 from core.taxonomy import Taxonomy
 from earmark.commands.disputes_told import print_dispute, print_disputes, step_line, tell_action, tell_dispute
 from earmark.commands.labels_change import operator
+from earmark.commands.reading import read_stored
 from earmark.control import Refused, call
 from earmark.disputing import ROUTE, Decision, Disputing, NothingToDecide
 from earmark.judging import judge_by, load_policy
@@ -25,7 +25,6 @@ from store import Reader, Store, actions, disputes, labels, rulings, tracks
 from store.actions import Action
 from store.disputes import Dispute, DisputeState
 
-_Found = TypeVar("_Found")
 _NUMBER = click.IntRange(1, 2**62)  # what a database can hold
 _STATES = [*(state.value for state in DisputeState), "all"]
 
@@ -55,7 +54,7 @@ def list_(config_path: Path | None, state: str, before: int | None, limit: int, 
     async def read(reader: Reader) -> list[Dispute]:
         return await disputes.page(reader, state=wanted, limit=limit, **({"before": before} if before else {}))
 
-    found = asyncio.run(_read(settings, read))
+    found = read_stored(settings, read)
     if as_json:
         click.echo(orjson.dumps([tell_dispute(dispute) for dispute in found]))
     else:
@@ -87,7 +86,7 @@ def show(config_path: Path | None, number: int, as_json: bool) -> None:
             "log": [tell_action(action) for action in await actions.of(reader, dispute.uri)],
         }
 
-    told = asyncio.run(_read(settings, read))
+    told = read_stored(settings, read)
     if as_json:
         click.echo(orjson.dumps(told))
     else:
@@ -129,7 +128,7 @@ def log(config_path: Path | None, uri: str | None, before: int | None, limit: in
         page: dict[str, Any] = {"limit": limit} | ({"before": before} if before else {})
         return await (actions.page(reader, **page) if uri is None else actions.of(reader, uri, **page))
 
-    told = [tell_action(action) for action in asyncio.run(_read(settings, read))]
+    told = [tell_action(action) for action in read_stored(settings, read)]
     if as_json:
         click.echo(orjson.dumps(told))
         return
@@ -169,15 +168,5 @@ async def _decide_here(settings: Settings, decision: Decision) -> dict[str, Any]
     store = await Store.open(settings.database, clock=clock)
     try:
         return await Disputing(store, judge=judge, clock=clock).decide(decision)
-    finally:
-        await store.close()
-
-
-async def _read(settings: Settings, read: Callable[[Reader], Awaitable[_Found]]) -> _Found:
-    """From the database, also while the service runs."""
-    store = await Store.open_to_read(settings.database)
-    try:
-        async with store.read() as reader:
-            return await read(reader)
     finally:
         await store.close()

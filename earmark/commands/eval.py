@@ -21,19 +21,17 @@ from core.errors import AppError, Misconfigured
 from core.feed import Feed
 from core.log import set_up
 from core.taxonomy import Taxonomy
+from earmark.catalogue import load_feeds
 from earmark.commands.eval_told import print_feeds
 from earmark.judging import load_policy
 from earmark.known_music import BadFolder, KnownFolder, read_folder
 from earmark.local import listen, listeners
 from earmark.telling import open_console
 from earmark.trial import open_trial
-from feedgen import load_catalogue
 from labeler.fitting import MIN_POSITIVES, PRECISION, Known, fit, measure, tell
 from labeler.musicnn import TagMapping
 from labeler.policy import Policy
 from labeler.thresholds import Thresholds
-from models.catalogue import tag_names
-from models.moods import tag_positions
 from models.prompts import feed_queries
 
 _AT_ONCE = 64  # files whose vectors are held in memory
@@ -84,7 +82,7 @@ def command(config_path: Path | None, folder: Path, fitting: bool, out: Path, as
         raise click.BadParameter(str(error), param_hint="FOLDER") from None
     if not found.said:
         raise click.BadParameter("of no audio in it a genre, a mood or an album is known", param_hint="FOLDER")
-    feeds = _load_feeds(settings, taxonomy)
+    feeds = load_feeds(settings, taxonomy)
     told: dict[str, Any] = {
         "files": len(found.said),
         "unplaced": len(found.unplaced),
@@ -102,16 +100,6 @@ def command(config_path: Path | None, folder: Path, fitting: bool, out: Path, as
     else:
         _print(told)
     sys.exit(1 if failures else 0)
-
-
-def _load_feeds(settings: Settings, taxonomy: Taxonomy) -> tuple[Feed, ...]:
-    return load_catalogue(
-        settings.feeds.catalogue,
-        taxonomy=taxonomy,
-        known_tags=tag_positions(),
-        known_moods=tag_names("moodtheme"),
-        min_seconds=settings.feeds.min_seconds,
-    )
 
 
 async def _hear(

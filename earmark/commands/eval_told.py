@@ -30,7 +30,7 @@ def print_feeds(console: Console, told: dict[str, Any]) -> None:
         )
     table = Table(box=None, header_style="bold")
     for name in _COLUMNS:
-        table.add_column(name, justify="left" if name == "feed" else "right")
+        table.add_column(name, justify="left" if name == "feed" else "right", no_wrap=name == "feed")
     for row in told["feeds"]:
         right = row["precision_at_20"]
         table.add_row(
@@ -43,14 +43,16 @@ def print_feeds(console: Console, told: dict[str, Any]) -> None:
             _number(row["artist_gini_admitted"]),
             _number(row["distance"]),
             _number(row["distance_admitted"]),
-            "not measured" if right is None else f"{_share(right['share'])} of {right['judged']}",
-            "" if right is None else _share(right["chance"]),
+            "-" if right is None else f"{_share(right['share'])} of {right['judged']}",
+            "-" if right is None else _share(right["chance"]),
         )
     console.print(table)
+    short = f", {told['too_short']} shorter than the {told['min_seconds']:g} s that feeds ask for"
     click.echo(
-        f"{told['music']} of {told['corpus']} are music, by {told['artists']} artists; 30 days of four orders a day, "
-        f"{SEEN} entries of each seen"
+        f"{told['music']} of {told['corpus']} are music, by {told['artists']} artists"
+        f"{short if told['too_short'] else ''}; 30 days of four orders a day, {SEEN} entries of each seen"
         "\nof all: if all that is admitted were seen alike; chance: if the order were drawn from the whole folder"
+        "\n-: not measured, nothing is known of it"
     )
 
 

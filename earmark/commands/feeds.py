@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 import orjson
-from rich.markup import escape
-from rich.table import Table
 
 from core.config import Settings
 from core.errors import NotUnderstood
 from core.taxonomy import Taxonomy
 from earmark.commands.feeds_ask import ask
 from earmark.commands.feeds_publish import publish, unpublish
-from earmark.describing import draft_feed
+from earmark.commands.feeds_told import print_aside, print_checks, print_feeds, print_status, print_tracks
+from earmark.describing import MAX_WORDINGS, draft_feed
 from earmark.previewing import Question
-from earmark.telling import open_console
 
 
 @click.group("feeds")
@@ -54,12 +51,7 @@ def list_feeds(config_path: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(told))
         return
-    table = Table("feed", "kind", "state", "scored", "matching", "with post", "entries", "why it is dark")
-    for row in told["feeds"]:
-        numbers = (str(row[key]) for key in ("scored", "matching", "with_post", "entries"))
-        state = "open" if row["open"] else "dark"
-        table.add_row(escape(row["rkey"]), row["kind"], state, *numbers, escape("; ".join(row["reasons"])))
-    open_console().print(table)
+    print_feeds(told["feeds"])
 
 
 @command.command("preview")
@@ -72,7 +64,8 @@ def preview(config_path: Path | None, name: str, explain: bool, limit: int, as_j
     """Show the feed NAME as its readers get it, dark or not; of a personal feed the mix for strangers.
 
     \b
-    weight = mood x freshness x popularity; mood is 0.6 prompts + 0.4 tags, each a share of the corpus.
+    weight = score x fresh x popular x damped; the score of a mood is 0.6 prompts + 0.4 tags,
+    each the share of the corpus that fits less.
     The order is a draw: the weight gives a track its chance, every six hours anew.
     Exit code 1 if nothing is in it.
     """
@@ -80,11 +73,11 @@ def preview(config_path: Path | None, name: str, explain: bool, limit: int, as_j
     if as_json:
         click.echo(orjson.dumps(told))
     else:
-        _print_status(told)
-        _print_tracks(told, explain=explain)
+        print_status(told)
+        print_tracks(told, explain=explain)
         if explain:
-            _print_checks(told)
-            _print_aside(told)
+            print_checks(told)
+            print_aside(told)
     sys.exit(0 if told["tracks"] else 1)
 
 
@@ -103,6 +96,8 @@ def describe(config_path: Path | None, wordings: tuple[str, ...], as_json: bool)
     300 tracks on they are tested; without it, or below, only tags and styles judge. Put the definition into the list
     `feeds` of your catalogue (feeds.catalogue). Exit code 1 if such a feed would be dark, 2 if no word is known.
     """
+    if len(wordings) > MAX_WORDINGS:
+        raise click.UsageError(f"at most {MAX_WORDINGS} wordings of one wish; put several words between quotes")
     settings = Settings.load(config_path)
     try:
         draft_feed(wordings, Taxonomy.load())
@@ -112,63 +107,8 @@ def describe(config_path: Path | None, wordings: tuple[str, ...], as_json: bool)
     if as_json:
         click.echo(orjson.dumps(told))
     else:
-        _print_status(told)
-        _print_checks(told)
-        _print_tracks(told, explain=False)
+        print_status(told)
+        print_checks(told)
+        print_tracks(told, explain=False)
         click.echo(orjson.dumps(told["block"], option=orjson.OPT_INDENT_2))
     sys.exit(0 if told["supported"] else 1)
-
-
-def _print_status(told: dict[str, Any]) -> None:
-    state = "open" if told["open"] else "dark: " + "; ".join(told["reasons"])
-    click.echo(f"{told['name']} ({told['rkey']}, {told['kind']}), {state}")
-    admits = f", admitted from {told['threshold']:.2f}" if told["threshold"] else ""
-    click.echo(
-        f"{told['scored']} tracks judged{admits}; {told['matching']} match, {told['with_post']} have a post, "
-        f"{told['entries']} are shown"
-    )
-
-
-def _print_tracks(told: dict[str, Any], *, explain: bool) -> None:
-    parts = ("prompt", "tags", "mood", "freshness", "popularity", "weight") if explain else ()
-    table = Table("#", "track", "artist", "reason", "score", *parts)
-    table.add_column("uri", overflow="fold")
-    for row in told["tracks"]:
-        numbers = (_number(row["parts"][part]) for part in parts)
-        artist = escape(row["artist"] or "")
-        score = _number(row["score"])
-        table.add_row(
-            str(row["place"]), escape(row["title"]), artist, row["reason"], score, *numbers, escape(row["uri"])
-        )
-    if told["tracks"]:
-        open_console().print(table)
-
-
-def _print_checks(told: dict[str, Any]) -> None:
-    checks = told["checks"]
-    if checks is None:
-        click.echo("prompts were not tested: that takes the pack clap and 300 tracks")
-        return
-    click.echo(f"{checks['passed']} of 3 tests hold, so what counts is: {checks['trust']}")
-    for name, means in (
-        ("reach", "the best twenty stand out from the corpus (standard deviations)"),
-        ("overlap", "the wordings find the same tracks (share)"),
-        ("concordance", "tags tell the nearest fifty from others (area under the curve)"),
-    ):
-        found, needed = checks[name]
-        click.echo(f"  {name} {_number(found) or 'not known'} of {_number(needed)} needed: {means}")
-
-
-def _print_aside(told: dict[str, Any]) -> None:
-    if not told["aside"]:
-        return
-    table = Table("kept out or moved", "why", "detail", "now at")
-    table.add_column("uri", overflow="fold")
-    for row in told["aside"]:
-        place = "out" if row["place"] is None else f"#{row['place']}"
-        table.add_row(escape(row["title"]), row["why"], escape(row["detail"]), place, escape(row["uri"]))
-    open_console().print(table)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"

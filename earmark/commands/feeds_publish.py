@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,14 @@ from core.config import Settings
 from core.errors import Misconfigured
 from core.feed import Feed
 from core.taxonomy import Taxonomy
-from earmark import __version__
 from earmark.asking import Asking, signed_in
+from earmark.catalogue import load_feeds
 from earmark.commands.feeds_ask import ask
+from earmark.outside import reaching_out
+from earmark.pictures import Picture
 from earmark.previewing import Question
 from earmark.publishing import Change, Plan, Published, Publisher, read_avatar
-from feedgen.catalogue import load_catalogue
 from feedgen.publish import feed_uri
-from firehose.guard import Guard
-from firehose.identity import DidDirectory
-from firehose.safehttp import GuardedHttp
 
 _NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would change and end; needs no password.")
@@ -79,7 +76,7 @@ def publish(
         return publisher.plan(lit, known, with_avatar=picture is not None)
 
     for rkey, reasons in dark.items():
-        _tell(f"{rkey} is dark and stays unpublished: {'; '.join(reasons)}")
+        _tell(f"{rkey} is dark and left as it is: {'; '.join(reasons)}")
     asking = Asking(yes=yes, password_file=password_file)
     done = asyncio.run(_work(settings, plan, asking, dry_run=dry_run, avatar=picture))
     _finish(done | {"dark": dark}, as_json, failed=bool(names and dark))
@@ -87,7 +84,7 @@ def publish(
 
 @click.command("unpublish")
 @_NAMES
-@click.option("--all", "everything", is_flag=True, help="All feeds of the catalogue.")
+@click.option("--all", "everything", is_flag=True, help="All of the catalogue, and records of feeds that left it.")
 @_DRY_RUN
 @_YES
 @_PASSWORD
@@ -106,27 +103,33 @@ def unpublish(
 
     \b
     Whoever pinned or liked a feed loses it, also if it is published again later. Only records that name this
-    service are removed. Exit code 1 if the record of a feed belongs to another service.
+    service are removed. It lasts: with feeds.password_file too, `serve` publishes none again that it has seen
+    published; `feeds publish` does. The feed is still served and ranked: "enabled": false in the catalogue ends that.
+    Exit code 1 if the record of a feed belongs to another service.
     """
     if everything == bool(names):
         raise click.UsageError("name the feeds, or say --all")
     settings = Settings.load(config_path)
-    catalogue = [feed.rkey for feed in _catalogue(settings)]
-    rkeys = dict.fromkeys(names or catalogue)
+    catalogue = [feed.rkey for feed in load_feeds(settings, Taxonomy.load())]
 
     def plan(publisher: Publisher, known: Mapping[str, Published]) -> Plan:
-        if strange := [rkey for rkey in rkeys if rkey not in catalogue and rkey not in known]:
+        if strange := [rkey for rkey in names if rkey not in catalogue and rkey not in known]:
             raise click.BadParameter(f"there is no feed {strange[0]!r}, and none of that name is published")
-        return publisher.plan_removal(rkeys, known)
+        return publisher.plan_removal(dict.fromkeys(names or (*catalogue, *publisher.ours(known))), known)
 
     asking = Asking(yes=yes, password_file=password_file)
     _finish(asyncio.run(_work(settings, plan, asking, dry_run=dry_run, avatar=None)), as_json)
 
 
 async def _work(
-    settings: Settings, plan: _Planning, asking: Asking, *, dry_run: bool, avatar: tuple[bytes, str] | None
+    settings: Settings, plan: _Planning, asking: Asking, *, dry_run: bool, avatar: Picture | None
 ) -> dict[str, Any]:
-    async with open_publisher(settings) as (publisher, guard, user_agent):
+    clock = SystemClock()
+    async with reaching_out(settings, clock=clock) as outside:
+        guard, user_agent = outside.guard, outside.user_agent
+        publisher = Publisher(
+            settings, http=outside.http, directory=outside.directory, guard=guard, user_agent=user_agent, clock=clock
+        )
         pds = await publisher.find_pds()
         found = plan(publisher, await publisher.published(pds))
         _show(publisher.did, found)
@@ -143,41 +146,19 @@ async def _work(
         }
 
 
-@asynccontextmanager
-async def open_publisher(settings: Settings) -> AsyncIterator[tuple[Publisher, Guard, str]]:
-    """For one verb. Raises Misconfigured."""
-    clock, loopback = SystemClock(), settings.development.allow_loopback
-    contact = f" (+{settings.service.contact})" if settings.service.contact else ""
-    user_agent, guard = f"Earmark/{__version__}{contact}", Guard(allow_loopback=loopback)
-    http = GuardedHttp(guard, clock=clock, user_agent=user_agent)
-    directory = DidDirectory(http, clock=clock, plc_url=settings.network.plc_url, allow_loopback=loopback)
-    try:
-        yield (
-            Publisher(settings, http=http, directory=directory, guard=guard, user_agent=user_agent, clock=clock),
-            guard,
-            user_agent,
-        )
-    finally:
-        await http.close()
-
-
 def choose(settings: Settings, names: Sequence[str]) -> list[Feed]:
     """The feeds of these names, or all of the catalogue. Raises BadParameter."""
-    catalogue = {feed.rkey: feed for feed in _catalogue(settings)}
+    catalogue = {feed.rkey: feed for feed in load_feeds(settings, Taxonomy.load())}
     for name in names:
         if name not in catalogue:
             raise click.BadParameter(f"there is no feed {name!r}; there are: {', '.join(catalogue)}")
     return [catalogue[name] for name in dict.fromkeys(names or catalogue)]
 
 
-def _catalogue(settings: Settings) -> tuple[Feed, ...]:
-    return load_catalogue(settings.feeds.catalogue, taxonomy=Taxonomy.load())
-
-
 def _ask_standing(settings: Settings) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = ask(settings, Question())["feeds"]
     known = {row["rkey"] for row in rows}
-    for feed in _catalogue(settings):
+    for feed in load_feeds(settings, Taxonomy.load()):
         if feed.rkey not in known:
             raise Misconfigured("feeds.catalogue", f"the running service does not know {feed.rkey}; restart it first")
     return rows

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import orjson
@@ -23,15 +22,15 @@ from core.taxonomy import Taxonomy
 from core.types import AtUri
 from earmark.commands.labels_change import negate, rejudge, resume
 from earmark.commands.labels_verify import command as verify
+from earmark.commands.reading import read_stored
 from earmark.explaining import Explained, explain_track
 from earmark.judging import load_policy
 from earmark.local import listen, listeners
 from earmark.telling import open_console, tell_genres
 from labeler.explain import Explanation
 from labeler.policy import Policy
-from store import Reader, Store, holds, served
+from store import Reader, holds, served
 
-_Found = TypeVar("_Found")
 _PAGE = 1_000
 _SCORES_SHOWN = 10
 
@@ -91,7 +90,7 @@ def query(config_path: Path | None, patterns: tuple[str, ...], limit: int, as_js
     async def read(reader: Reader) -> list[dict[str, Any]]:
         return await _live(reader, src, patterns or ("*",), limit)
 
-    found = asyncio.run(_read(settings, read))
+    found = read_stored(settings, read)
     if as_json:
         click.echo(orjson.dumps(found))
         return
@@ -105,7 +104,7 @@ def query(config_path: Path | None, patterns: tuple[str, ...], limit: int, as_js
 @click.pass_obj
 def list_holds(config_path: Path | None, as_json: bool) -> None:
     """List what `earmark labels negate` keeps back. Exit code 1 if anything is."""
-    found = asyncio.run(_read(Settings.load(config_path), holds.in_force))
+    found = read_stored(Settings.load(config_path), holds.in_force)
     if as_json:
         click.echo(orjson.dumps([asdict(hold) for hold in found]))
     else:
@@ -145,7 +144,7 @@ def _explain_record(settings: Settings, policy: Policy, what: str, tags: tuple[s
     async def read(reader: Reader) -> Explained | None:
         return await explain_track(reader, uri, policy, src=src)
 
-    found = asyncio.run(_read(settings, read))
+    found = read_stored(settings, read)
     told: dict[str, Any] = {"subject": uri, "trouble": None, "explanation": None}
     if found is None:
         return told | {"trouble": "no such track was ever seen here (labels on posts follow those of their tracks)"}
@@ -224,13 +223,3 @@ def _print(told: dict[str, Any]) -> None:
     if in_force and set(in_force["labels"]) != set(explained["labels"]):
         change = "to change that: earmark labels rejudge" if told["judgeable"] else "its state decides, not the policy"
         click.echo(f"in force: {', '.join(in_force['labels']) or 'none'}; {change}")
-
-
-async def _read(settings: Settings, read: Callable[[Reader], Awaitable[_Found]]) -> _Found:
-    """From the database, also while the service runs."""
-    store = await Store.open_to_read(settings.database)
-    try:
-        async with store.read() as reader:
-            return await read(reader)
-    finally:
-        await store.close()

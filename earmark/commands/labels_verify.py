@@ -16,12 +16,9 @@ from rich.table import Table
 from core.clock import SystemClock
 from core.config import Settings
 from core.errors import Misconfigured
-from earmark import __version__
+from earmark.outside import reaching_out
 from earmark.telling import open_console
 from earmark.verifying import Verifying
-from firehose.guard import Guard
-from firehose.identity import DidDirectory
-from firehose.safehttp import GuardedHttp
 from labeler.scrutiny import Outcome
 
 
@@ -59,15 +56,12 @@ def command(config_path: Path | None, who: str | None, limit: int, idle: float, 
 
 
 async def _verify(settings: Settings, who: str, *, limit: int, idle_seconds: float) -> Outcome:
-    clock, loopback = SystemClock(), settings.development.allow_loopback
-    guard, user_agent = Guard(allow_loopback=loopback), f"Earmark/{__version__}"
-    http = GuardedHttp(guard, clock=clock, user_agent=user_agent)
-    try:
-        directory = DidDirectory(http, clock=clock, plc_url=settings.network.plc_url, allow_loopback=loopback)
-        verifying = Verifying(http, directory, guard, clock=clock, user_agent=user_agent)
+    clock = SystemClock()
+    async with reaching_out(settings, clock=clock) as outside:
+        verifying = Verifying(
+            outside.http, outside.directory, outside.guard, clock=clock, user_agent=outside.user_agent
+        )
         return await verifying.verify(who, limit=limit, idle_seconds=idle_seconds)
-    finally:
-        await http.close()
 
 
 def _print(outcome: Outcome) -> None:

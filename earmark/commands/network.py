@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from core.config import Settings
+from earmark.commands.reading import read_stored
 from earmark.control import call
 from earmark.network import ROUTE, SAID, Trouble
-from store import Store, unmapped
+from store import unmapped
 
 HOSTS_SHOWN = 10
 
@@ -40,7 +40,8 @@ def command(config_path: Path | None, watch: bool, as_json: bool, fields: bool) 
         raise click.UsageError("--fields and --watch exclude each other")
     settings = Settings.load(config_path)
     if fields:
-        _show_fields(asyncio.run(_fields(settings)), as_json=as_json)
+        known = read_stored(settings, unmapped.report) if settings.database.exists() else []
+        _show_fields(known, as_json=as_json)
         return
     troubles: list[str] = []
     try:
@@ -134,17 +135,6 @@ def _counts(counts: dict[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "?" if value is None else f"{value:g}"
-
-
-async def _fields(settings: Settings) -> list[unmapped.UnmappedField]:
-    if not settings.database.exists():
-        return []
-    store = await Store.open_to_read(settings.database)
-    try:
-        async with store.read() as reader:
-            return await unmapped.report(reader)
-    finally:
-        await store.close()
 
 
 def _show_fields(fields: list[unmapped.UnmappedField], *, as_json: bool) -> None:

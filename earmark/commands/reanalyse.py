@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core.clock import SystemClock
 from core.config import Settings
 from core.log import set_up
+from earmark.commands.reading import read_stored
 from earmark.compose import build
 from earmark.progress import listening_report
 from store import Store, generations
@@ -61,22 +62,13 @@ def command(config_path: Path | None, only_status: bool, as_json: bool, retry: b
         asyncio.run(_watch(settings, asyncio.Event()))
     elif not only_status:
         asyncio.run(_work(settings, again=retry))
-    report = asyncio.run(_report(settings))
+    report = read_stored(settings, listening_report)
     if as_json:
         click.echo(orjson.dumps(report))
     else:
         _print(report)
     failed = (report["moving_to"] or {}).get("state") == "failed"
     sys.exit(1 if failed and not abandon else 0)
-
-
-async def _report(settings: Settings) -> dict[str, Any]:
-    store = await Store.open_to_read(settings.database)
-    try:
-        async with store.read() as reader:
-            return await listening_report(reader)
-    finally:
-        await store.close()
 
 
 async def _abandon(settings: Settings) -> None:

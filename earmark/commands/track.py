@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from rich.table import Table
 from core.config import Settings
 from core.taxonomy import Taxonomy
 from core.types import AtUri
+from earmark.commands.reading import read_stored
 from earmark.judging import load_policy
 from earmark.report import track_report
 from earmark.telling import show_acoustics, show_genres, show_stretch
-from store import Store
+from store import Reader
 
 
 @click.command("track")
@@ -36,7 +36,13 @@ def command(config_path: Path | None, uri: str, as_json: bool) -> None:
     except ValueError:
         raise click.BadParameter("must be at://did/collection/rkey, with a DID", param_hint="URI") from None
     settings = Settings.load(config_path)
-    report = asyncio.run(_report(settings, uri))
+    describe = load_policy(settings, Taxonomy.load()).describe
+    labeler_did = settings.labeler.did or settings.service_did
+
+    async def read(reader: Reader) -> dict[str, Any] | None:
+        return await track_report(reader, uri, labeler_did=labeler_did, describe=describe)
+
+    report = read_stored(settings, read)
     if as_json:
         click.echo(orjson.dumps(report))
     elif report is None:
@@ -44,17 +50,6 @@ def command(config_path: Path | None, uri: str, as_json: bool) -> None:
     else:
         _print(report)
     sys.exit(0 if report else 1)
-
-
-async def _report(settings: Settings, uri: str) -> dict[str, Any] | None:
-    describe = load_policy(settings, Taxonomy.load()).describe
-    store = await Store.open_to_read(settings.database)
-    try:
-        async with store.read() as reader:
-            labeler_did = settings.labeler.did or settings.service_did
-            return await track_report(reader, uri, labeler_did=labeler_did, describe=describe)
-    finally:
-        await store.close()
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -187,7 +187,7 @@ class Demo:
         """Every feed as a signed-in reader gets it, once the service has ranked all that ended."""
         reader = self.network.create_account("reader.test")
         feeds = FeedReader(self.url, self.service.settings.service_did, reader, self.clock)
-        names = {feed.rkey: feed.display_name for feed in self.service.catalogue}
+        names = {feed.rkey: feed.display_name for feed in self.service.feeding.catalogue}
         rows: list[dict[str, Any]] = []
 
         async def read() -> bool:
@@ -219,7 +219,7 @@ class Demo:
         }
 
     def _addresses(self, public: Sequence[Published]) -> dict[str, str]:
-        feed = f"at://{self.labeler.account.did}/app.bsky.feed.generator/{self.service.catalogue[0].rkey}"
+        feed = f"at://{self.labeler.account.did}/app.bsky.feed.generator/{self.service.feeding.catalogue[0].rkey}"
         addresses = {
             "page": f"{self.url}/",
             "labels": f"{self.url}/xrpc/com.atproto.label.queryLabels?uriPatterns=*",

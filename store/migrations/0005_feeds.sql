@@ -8,7 +8,7 @@ CREATE TABLE feedback (
     feed text {bytewise} NOT NULL,
     wish text NOT NULL,
     at_us bigint NOT NULL,
-    PRIMARY KEY (viewer, track_uri)
+    PRIMARY KEY (viewer, track_uri, feed)
 );
 
 CREATE INDEX feedback_of_track ON feedback (track_uri);
@@ -23,11 +23,16 @@ ALTER TABLE analysis ADD COLUMN voice double precision;
 
 ALTER TABLE analysis ADD COLUMN minor smallint;
 
+-- Languages that a post says it is in, as two or three letters with spaces between; '' for what says nothing, and for what
+-- came before this.
+ALTER TABLE link ADD COLUMN langs text NOT NULL DEFAULT '';
+
 -- The newest likes, which feeds are ranked by.
 CREATE INDEX signal_at ON signal (created_us);
 
--- Announcements: by which record of theirs artists want their tracks announced (`said` yes), or do not any more (stop), or
--- which was looked at and says neither (nothing); `record_uri` is the DID alone where the operator's configuration says it.
+-- Announcements: by which record of theirs artists want their tracks announced (`said` yes; asked, while they do not follow
+-- our account), or do not any more (stop), or which was looked at and says neither (nothing); `record_uri` is the DID alone
+-- where the operator's configuration says it.
 CREATE TABLE announcement_wish (
     record_uri text {bytewise} PRIMARY KEY,
     did text {bytewise} NOT NULL,
@@ -56,3 +61,8 @@ CREATE TABLE announcement (
 CREATE INDEX announcement_of ON announcement (did);
 
 CREATE INDEX announcement_made ON announcement (made_us);
+
+-- Feed records that the service has seen in its publisher's repository. One that is gone was taken away.
+CREATE TABLE published_feed (
+    uri text {bytewise} PRIMARY KEY
+);

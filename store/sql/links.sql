@@ -1,9 +1,9 @@
--- name: put(post_uri, target, post_did, rule, created_us, reply, adult, targets_in_post, card, now_us)!
-INSERT INTO link (post_uri, target, post_did, rule, created_us, reply, adult, targets_in_post, card, seen_us)
-VALUES (:post_uri, :target, :post_did, :rule, :created_us, :reply, :adult, :targets_in_post, :card, :now_us)
+-- name: put(post_uri, target, post_did, rule, created_us, reply, adult, targets_in_post, card, langs, now_us)!
+INSERT INTO link (post_uri, target, post_did, rule, created_us, reply, adult, targets_in_post, card, langs, seen_us)
+VALUES (:post_uri, :target, :post_did, :rule, :created_us, :reply, :adult, :targets_in_post, :card, :langs, :now_us)
 ON CONFLICT (post_uri, target) DO UPDATE SET
     post_did = excluded.post_did, rule = excluded.rule, created_us = excluded.created_us, reply = excluded.reply,
-    adult = excluded.adult, targets_in_post = excluded.targets_in_post, card = excluded.card;
+    adult = excluded.adult, targets_in_post = excluded.targets_in_post, card = excluded.card, langs = excluded.langs;
 
 -- name: drop_post(post_uri)
 DELETE FROM link WHERE post_uri = :post_uri RETURNING target;
@@ -54,7 +54,7 @@ SELECT t.uri FROM page AS p JOIN track AS t ON t.uri = p.uri WHERE p.url = :addr
 
 -- name: of_track(uri, limit)
 -- Posts that name the record or its page, of authors who are active.
-SELECT l.post_uri, l.post_did, l.target, l.rule, l.created_us, l.reply, l.adult, l.targets_in_post, l.card
+SELECT l.post_uri, l.post_did, l.target, l.rule, l.created_us, l.reply, l.adult, l.targets_in_post, l.card, l.langs
 FROM link AS l
 LEFT JOIN account AS a ON a.did = l.post_did
 WHERE l.target IN (
@@ -74,19 +74,19 @@ LIMIT :limit;
 WITH pointing AS (
     SELECT
         t.track_id, t.did, t.credits, t.created_us AS track_us,
-        l.post_uri, l.post_did, l.target, l.rule, l.created_us, l.reply, l.adult, l.targets_in_post, l.card
+        l.post_uri, l.post_did, l.target, l.rule, l.created_us, l.reply, l.adult, l.targets_in_post, l.card, l.langs
     FROM link AS l
     JOIN track AS t ON t.uri = l.target
     UNION ALL
     SELECT
         t.track_id, t.did, t.credits, t.created_us AS track_us,
-        l.post_uri, l.post_did, l.target, l.rule, l.created_us, l.reply, l.adult, l.targets_in_post, l.card
+        l.post_uri, l.post_did, l.target, l.rule, l.created_us, l.reply, l.adult, l.targets_in_post, l.card, l.langs
     FROM link AS l
     JOIN track AS t ON t.page_url = l.target
     UNION ALL
     SELECT
         t.track_id, t.did, t.credits, t.created_us AS track_us,
-        l.post_uri, l.post_did, l.target, l.rule, l.created_us, l.reply, l.adult, l.targets_in_post, l.card
+        l.post_uri, l.post_did, l.target, l.rule, l.created_us, l.reply, l.adult, l.targets_in_post, l.card, l.langs
     FROM page AS p
     JOIN track AS t ON t.uri = p.uri
     JOIN link AS l ON l.target = p.url
@@ -94,7 +94,7 @@ WITH pointing AS (
 known AS (
     SELECT
         l.track_id, l.post_uri, l.post_did, l.target, l.rule, l.created_us, l.reply, l.adult, l.targets_in_post,
-        l.card, o.born_us,
+        l.card, l.langs, o.born_us,
         CASE
             WHEN EXISTS (SELECT 1 FROM signal AS s WHERE s.subject = l.post_uri) THEN 1
             ELSE 0
@@ -128,7 +128,8 @@ placed AS (
         ) AS place
     FROM known AS k
 )
-SELECT track_id, post_uri, post_did, target, rule, created_us, reply, adult, targets_in_post, card, born_us, liked
+SELECT
+    track_id, post_uri, post_did, target, rule, created_us, reply, adult, targets_in_post, card, langs, born_us, liked
 FROM placed
 WHERE place <= :limit
 ORDER BY track_id, created_us, post_uri, target;

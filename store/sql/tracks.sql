@@ -84,6 +84,10 @@ FROM track AS t LEFT JOIN account AS a ON a.did = t.did
 WHERE t.did = :did
 ORDER BY t.track_id;
 
+-- name: created_after(did, after_us, limit)
+-- What an account has published since a time, the newest first.
+SELECT uri FROM track WHERE did = :did AND created_us > :after_us ORDER BY created_us DESC, uri LIMIT :limit;
+
 -- name: of_audio(audio_key)
 -- The same columns, oldest first, of all records of one audio.
 SELECT

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import UnknownDid, Unreachable, XrpcError
 from core.keys import PublicKey, SigningKey
@@ -143,6 +145,19 @@ def test_p116_refused_without_a_key(token: str, name: str) -> None:
     with pytest.raises(XrpcError) as refused:
         check(token, audiences=AUDIENCES, method=METHOD, now_us=NOW_US)
     assert (refused.value.name, refused.value.status) == (name, 401)
+
+
+@given(st.text("AQZgw9-_+/=. \né", max_size=9))
+def test_p116_a_segment_is_what_base64url_writes_without_padding(segment: str) -> None:
+    """One token has one text: whatever else decodes to the same bytes, or to none, is refused as no token at all."""
+    try:
+        written = encode(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    except ValueError:
+        written = ""
+    with pytest.raises(XrpcError) as refused:
+        check(f"{forge().rpartition('.')[0]}.{segment}", audiences=AUDIENCES, method=METHOD, now_us=NOW_US)
+    strict = segment and segment == written
+    assert refused.value.name == ("BadJwtSignature" if strict else "BadJwt"), "of nine letters no signature is made"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from core.analysis import Genre
+from core.analysis import Genre, Verdict, VerdictStatus
 from core.clock import SystemClock
 from core.config import Settings
 from core.errors import Misconfigured, Unreachable
@@ -20,10 +22,11 @@ from core.log import set_up
 from core.ports import HttpAnswer, Proven
 from core.sections import Announcer
 from core.taxonomy import Taxonomy
-from core.types import AtUri, Cid, Did, Nsid, Track, TrackState, Visibility, is_tid, make_tid
+from core.types import Account, AtUri, Cid, Did, Nsid, Track, TrackState, Visibility, is_tid, make_tid
 from earmark.announcement import (
     SETTLE_US,
     STALE_US,
+    Case,
     announce_since,
     announcement_key,
     is_due,
@@ -46,7 +49,6 @@ URI = AtUri.parse(f"at://{ARTIST}/fm.plyr.track/t1")
 BORN_US = 1_800_000_000_000_000
 NOW_US = BORN_US + SETTLE_US
 SINCE_US = BORN_US - 1
-WILLING = Standing()
 
 
 class Clock(SystemClock):
@@ -56,6 +58,9 @@ class Clock(SystemClock):
 
     def now_us(self) -> int:
         return super().now_us() + self.ahead_us
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_us / 1e6
 
     def pass_us(self, micros: int) -> None:
         self.ahead_us += micros
@@ -73,57 +78,83 @@ def wish(said: Said, said_us: int, seen_us: int = 0) -> AnnouncementWish:
     return AnnouncementWish(f"{said}{said_us}", ARTIST, said, False, said_us, seen_us or said_us, seen_us or said_us)
 
 
+MUSIC = Verdict(VerdictStatus.OK, ("electronic",), rankable=True)
+
+
+def case(one: StoredTrack | None = None, **changes: Any) -> Case:
+    return replace(Case(one or stored(), MUSIC, Standing(), Account(ARTIST, True), SINCE_US), **changes)
+
+
 def test_a_new_public_track_that_was_heard_and_is_at_rest_may_be_announced() -> None:
-    assert is_due(stored(), WILLING, SINCE_US, now_us=NOW_US)
+    assert is_due(case(), now_us=NOW_US)
 
 
 @pytest.mark.parametrize(
-    ("one", "also"),
+    ("one", "now_us"),
     [
-        (stored(), {"since_us": None}),
-        (stored(), {"since_us": BORN_US}),
-        (stored(), {"now_us": NOW_US - 1}),
-        (stored(), {"now_us": BORN_US + STALE_US}),
-        (stored(), {"standing": Standing(Scope.FEEDS)}),
-        (stored(), {"standing": Standing(logged_in_only=True)}),
-        (stored(updated_us=BORN_US + 1), {}),
-        (stored(first_seen_us=BORN_US + 1), {}),
-        (stored(state=TrackState.QUEUED), {}),
-        (stored(visibility=Visibility.HIDDEN), {}),
-        (stored(track={"gated": True}), {}),
-        (stored(track={"self_labels": ("nudity",)}), {}),
-        (stored(track={"author_tags": ("Suno",)}), {}),
-        (stored(track={"page_url": None}), {}),
-        (stored(track={"hold_until_us": BORN_US + 1}), {}),
+        (case(since_us=None), NOW_US),
+        (case(since_us=BORN_US), NOW_US),
+        (case(), NOW_US - 1),
+        (case(), BORN_US + STALE_US),
+        (case(verdict=None), NOW_US),
+        (case(verdict=replace(MUSIC, rankable=False)), NOW_US),
+        (case(standing=Standing(Scope.FEEDS)), NOW_US),
+        (case(standing=Standing(logged_in_only=True)), NOW_US),
+        (case(stored(updated_us=BORN_US + 1)), NOW_US),
+        (case(stored(first_seen_us=BORN_US + 1)), NOW_US),
+        (case(stored(first_seen_us=SINCE_US)), NOW_US),
+        (case(stored(state=TrackState.QUEUED)), NOW_US),
+        (case(stored(visibility=Visibility.HIDDEN)), NOW_US),
+        (case(stored(track={"gated": True})), NOW_US),
+        (case(stored(track={"self_labels": ("nudity",)})), NOW_US),
+        (case(stored(track={"author_tags": ("Suno",)})), NOW_US),
+        (case(stored(track={"page_url": None})), NOW_US),
+        (case(stored(track={"hold_until_us": BORN_US + 1})), NOW_US),
     ],
 )
-def test_what_is_not_announced(one: StoredTrack, also: dict[str, Any]) -> None:
-    asked: dict[str, Any] = {"standing": WILLING, "since_us": SINCE_US, "now_us": NOW_US} | also
-    assert not is_due(one, asked.pop("standing"), asked.pop("since_us"), **asked)
+def test_what_is_not_announced(one: Case, now_us: int) -> None:
+    assert not is_due(one, now_us=now_us)
+
+
+def test_what_was_released_today_is_new_however_long_its_record_waited() -> None:
+    later_us = BORN_US + 2 * STALE_US
+    assert is_due(case(stored(track={"hold_until_us": later_us - SETTLE_US})), now_us=later_us)
+    assert not is_due(case(), now_us=later_us)
 
 
 @pytest.mark.parametrize(
-    ("one", "standing", "since_us"),
+    "one",
     [
-        (None, WILLING, SINCE_US),
-        (stored(state=TrackState.WITHDRAWN), WILLING, SINCE_US),
-        (stored(state=TrackState.REFUSED, reason="gated"), WILLING, SINCE_US),
-        (stored(track={"gated": True}), WILLING, SINCE_US),
-        (stored(visibility=Visibility.HIDDEN), WILLING, SINCE_US),
-        (stored(), Standing(Scope.ALL), SINCE_US),
-        (stored(), Standing(logged_in_only=True), SINCE_US),
-        (stored(), WILLING, None),
+        replace(case(), stored=None),
+        case(stored(state=TrackState.WITHDRAWN)),
+        case(stored(state=TrackState.REFUSED, reason="gated")),
+        case(stored(track={"gated": True})),
+        case(stored(visibility=Visibility.HIDDEN)),
+        case(standing=Standing(Scope.ALL)),
+        case(standing=Standing(logged_in_only=True)),
+        case(since_us=None),
+        case(verdict=Verdict(VerdictStatus.OK, ("podcast",), reason="speech")),
+        case(stored(account_active=False), account=Account(ARTIST, False, "takendown")),
+        case(stored(account_active=False), account=Account(ARTIST, False, "suspended")),
     ],
 )
-def test_what_is_taken_back(one: StoredTrack | None, standing: Standing, since_us: int | None) -> None:
-    assert must_go(one, standing, since_us)
+def test_what_is_taken_back(one: Case) -> None:
+    assert must_go(one)
 
 
 @pytest.mark.parametrize(
-    "one", [stored(account_active=False), stored(state=TrackState.QUEUED), stored(track={"title": "Another title"})]
+    "one",
+    [
+        case(stored(account_active=False), account=Account(ARTIST, False, "deactivated")),
+        case(stored(account_active=False), account=Account(ARTIST, False, "not_found")),
+        case(stored(state=TrackState.QUEUED)),
+        case(stored(state=TrackState.QUEUED), verdict=None),
+        case(stored(state=TrackState.QUEUED), verdict=Verdict(VerdictStatus.UNDECIDED)),
+        case(stored(track={"title": "Another title"})),
+    ],
 )
-def test_p151_a_post_stays_while_its_account_is_away_or_its_track_is_edited(one: StoredTrack) -> None:
-    assert not must_go(one, WILLING, SINCE_US)
+def test_p151_a_post_stays_while_its_account_is_away_or_its_track_is_edited(one: Case) -> None:
+    assert not must_go(one)
 
 
 def test_the_newest_word_counts_and_time_runs_from_when_we_saw_it() -> None:
@@ -227,6 +258,80 @@ async def test_hosts_that_are_away_keep_nobody_else_from_being_read(tmp_path: Pa
         clock.pass_us(300_000_000)
         await consents.refresh()
     assert set(hosts.asked) == {one.did for one in likes[MAX_NEW:]}
+    await store.close()
+
+
+async def test_slow_hosts_keep_a_round_from_its_other_work_for_a_minute_at_most(tmp_path: Path) -> None:
+    """Each of them takes its twenty seconds before it fails."""
+    clock = Clock()
+
+    class Slow(Hosts):
+        async def prove(self, uri: AtUri) -> Proven:
+            clock.pass_us(20_000_000)
+            return await super().prove(uri)
+
+    likes = [
+        AtUri(Did(f"did:plc:{'b' * 23}{chr(97 + n)}"), Nsid("app.bsky.feed.like"), "3kaaaaaaaaaa2") for n in range(9)
+    ]
+    hosts: Any = Slow(likes)
+    hosts.away = {one.did for one in likes[:6]}
+    settings = Settings.load(None, announcer={"did": ARTIST, "opt_in_post": PINNED})
+    index, log = Constellation(hosts, "https://index.example", pause=0.0), set_up(level="critical")
+    async with opened(tmp_path, clock) as store:
+        consents = Consents(store, settings, prover=hosts, constellation=index, clock=clock, log=log)
+        for _ in range(3):
+            before = clock.monotonic()
+            said = await consents.refresh()
+            assert clock.monotonic() - before < 90
+    assert set(said) == {one.did for one in likes[6:]}
+
+
+HOSTILE: list[Any] = [
+    None,
+    {},
+    {"subject": []},
+    {"subject": {"uri": 7}},
+    {"subject": {"uri": PINNED + "x"}, "createdAt": {"a": 1}},
+    {"reply": [], "text": 5},
+    {"reply": {"parent": 3}, "text": "announce me"},
+    {"reply": {"parent": {"uri": PINNED}}, "text": ["announce me"]},
+    {"reply": {"parent": {"uri": PINNED}}, "text": "announce me " * 100_000 + "not"},
+]
+
+
+@pytest.mark.parametrize("kind", ["app.bsky.feed.like", "app.bsky.feed.post"])
+@pytest.mark.parametrize("record", HOSTILE)
+async def test_no_record_that_an_index_names_breaks_a_round_or_is_taken_for_a_wish(
+    tmp_path: Path, kind: str, record: Any
+) -> None:
+    class Host(Hosts):
+        async def get(self, url: str, **options: Any) -> HttpAnswer:
+            self.likes = [AtUri(ARTIST, Nsid(kind), make_tid(BORN_US))]
+            return await super().get(url, params=options["params"] | {"source": "app.bsky.feed.like:x"})
+
+        async def prove(self, uri: AtUri) -> Proven:
+            return Proven(uri, make_tid(BORN_US), Cid("c"), record)
+
+    world: Any = Host([])
+    clock = Clock()
+    settings = Settings.load(None, announcer={"did": "did:plc:" + "p" * 24, "opt_in_post": PINNED})
+    async with opened(tmp_path, clock) as store:
+        consents = Consents(
+            store,
+            settings,
+            prover=world,
+            constellation=Constellation(world, "https://index.example", pause=0.0),
+            clock=clock,
+            log=set_up(level="critical"),
+        )
+        said = await consents.refresh()
+    assert [wish.said for wish in said[ARTIST]] == [Said.NOTHING]
+
+
+@asynccontextmanager
+async def opened(folder: Path, clock: Clock) -> AsyncIterator[Store]:
+    store = await Store.open(folder / "earmark.db", clock=clock)
+    yield store
     await store.close()
 
 

@@ -82,7 +82,7 @@ class Site:
 
     async def shown(self) -> list[str]:
         answer = await self.ask("/api/feeds/calm", rkey="calm")
-        return [entry["track"] for entry in answer["tracks"]]
+        return sorted(entry["track"] for entry in answer["tracks"])  # equals have no order of their own
 
     async def wish(self, number: int, scope: Scope, *, logged_in_only: bool) -> None:
         record = f"at://{did(number)}/app.bsky.actor.profile/self"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,18 @@ def test_it_reports_albums_and_thirty_days_of_feeds(tmp_path: Path, techno: np.n
     assert dance["admitted"] > 0
     assert by_rkey["heavy"]["precision_at_20"] is None
     assert "fresh" not in by_rkey
-    shown = evaluate(tmp_path, COLUMNS="200")
+    shown = evaluate(tmp_path, COLUMNS="100")
     assert "(musicnn-sound): of the 5 nearest" in shown.stdout
     assert "not measured" in shown.stdout
+    assert "12 shorter than the 30 s that feeds ask for" in shown.stdout
+    assert [line.split()[0] for line in shown.stdout.splitlines() if "dance" in line] == ["dance-floor"]  # in one line
     assert "neither genres nor feeds here: nonsense" in shown.stderr
+
+
+def test_any_bytes_may_name_a_file(tmp_path: Path, techno: np.ndarray[Any, Any]) -> None:
+    folder = tmp_path / "Techno"
+    folder.mkdir()
+    (folder / os.fsdecode(b"one\xff.wav")).write_bytes(wav(techno[: 6 * 44_100]))
+    done = evaluate(tmp_path, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["feeds"]["corpus"] == 1

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from rich.cells import cell_len
 
 from core.config import Settings
 from core.errors import Misconfigured, NotUnderstood
 from core.taxonomy import Taxonomy
 from earmark.cli import cli
 from earmark.commands.feeds_publish import choose
+from earmark.commands.feeds_told import _WHY, print_aside, print_tracks
 from earmark.describing import draft_feed, write_block
 from earmark.publishing import read_avatar
 from feedgen.catalogue import load_catalogue
 from feedgen.publish import GENERATOR_COLLECTION
+from feedgen.ranking import Why
 from models.catalogue import tag_names
 from models.moods import tag_positions
 from tests.earmark.test_service import joined, running, techno, wav
@@ -69,10 +73,11 @@ async def test_a_preview_is_what_readers_get_with_and_without_a_service(
             (row,) = told(preview)["tracks"]
             parts = row["parts"]
             assert (row["title"], row["uri"]) == ("Stairwell", str(uri))
-            assert parts["weight"] == pytest.approx(parts["mood"] * parts["freshness"] * parts["popularity"], abs=1e-3)
+            product = parts["mood"] * parts["freshness"] * parts["popularity"] * parts["damping"]
+            assert parts["weight"] == pytest.approx(product, abs=1e-3)
             explained = await ask(settings, "preview", "dance-floor", "--explain")
             assert explained.exit_code == 0
-            assert "no-post" in explained.stdout
+            assert "out Unposted: no post can show it" in explained.stdout
             assert "prompts were not tested" in explained.stdout
             rows = {row["rkey"]: row for row in told(await ask(settings, "list", "--json"))["feeds"]}
             assert rows["dance-floor"]["with_post"] == 1
@@ -104,6 +109,11 @@ async def test_unpublishing_a_feed_that_is_nowhere_is_a_mistake(tmp_path: Path) 
         assert (slipped.exit_code, "no feed 'clam'" in slipped.output) == (2, True), slipped.output
         gone = told(await ask(chosen, "unpublish", "old", "old", "calm", "--dry-run", "--json"))
         assert [change["uri"].rpartition("/")[2] for change in gone["changes"]] == ["old"]
+        network.create_record(publisher, GENERATOR_COLLECTION, "theirs", {"did": "did:web:feeds.example.com"})
+        everything = told(await ask(chosen, "unpublish", "--all", "--dry-run", "--json"))
+        assert [change["uri"].rpartition("/")[2] for change in everything["changes"]] == ["old"], (
+            "it left the catalogue"
+        )
 
 
 async def test_without_a_database_the_remedy_is_named(tmp_path: Path) -> None:
@@ -121,6 +131,8 @@ async def test_without_a_database_the_remedy_is_named(tmp_path: Path) -> None:
         ("doom metal " * 20,),
         (" ", "calm piano"),
         ("sleep music no drums, not loud",),
+        ("no drums", "not loud"),
+        ("calm \x1b[31m piano\nslow",),
         ("." * 30 + " piano",),
         ("ß" * 20 + " piano",),
     ],
@@ -131,13 +143,9 @@ def test_a_drafted_feed_is_a_definition_that_the_catalogue_takes(tmp_path: Path,
     file = tmp_path / "feeds.json"
     file.write_text(json.dumps({"feeds": [write_block(feed)]}))
     (loaded,) = load_catalogue(file, taxonomy=taxonomy, known_tags=tag_positions(), known_moods=tag_names("moodtheme"))
-    assert (loaded.rkey, loaded.tags, loaded.prompts, loaded.styles) == (
-        feed.rkey,
-        feed.tags,
-        feed.prompts,
-        feed.styles,
-    )
+    assert loaded == replace(feed, min_seconds=loaded.min_seconds)
     assert len(loaded.rkey) <= 15
+    assert all(char >= " " for char in loaded.display_name + loaded.description)
     assert loaded.display_name.strip(" ,;:.-") == loaded.display_name
 
 
@@ -146,6 +154,15 @@ def test_a_draft_names_what_is_wanted_and_what_is_not() -> None:
     assert feed.styles == {"electronic-techno": 1.0}
     assert feed.negative_prompts == ("vocals",)
     assert "vocals" not in feed.prompts[0]
+
+
+async def test_what_is_asked_wrongly_is_said(tmp_path: Path) -> None:
+    """No feed is called nothing; nine wordings are a sentence whose quotes were forgotten."""
+    async with joined(tmp_path / "data") as (network, settings), running(network, settings):
+        nameless = await ask(settings, "preview", "")
+        assert (nameless.exit_code, "there is no feed ''" in nameless.output) == (1, True), nameless.output
+        unquoted = await ask(settings, "describe", *["piano"] * 9)
+        assert (unquoted.exit_code, "quotes" in unquoted.output) == (2, True), unquoted.output
 
 
 def test_words_that_nobody_knows_make_no_feed() -> None:
@@ -159,3 +176,24 @@ def test_an_avatar_is_a_small_picture_of_a_kind_that_the_lexicon_takes(tmp_path:
     file.write_bytes(content)
     with pytest.raises(Misconfigured):
         read_avatar(file)
+
+
+def test_every_reason_is_told_in_words() -> None:
+    assert set(_WHY) == {why.value for why in Why}
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_a_preview_fits_a_terminal_and_its_addresses_can_be_copied(
+    explain: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hundred columns, also for titles in wide letters and for the longest reason."""
+    uri = f"at://did:plc:{'a' * 24}/fm.plyr.track/3l{'a' * 11}"
+    parts = dict.fromkeys(("prompt", "tags", "mood", "freshness", "popularity", "damping", "weight"), 0.5)
+    row = {"uri": uri, "title": "夜" * 40, "artist": "[b]x", "reason": "liked-similar", "score": None, "parts": parts}
+    print_tracks({"tracks": [row | {"place": 499}]}, explain=explain)
+    head, line, address = capsys.readouterr().out.splitlines()
+    assert max(cell_len(head), cell_len(line)) <= 100
+    assert cell_len(head) == cell_len(line)
+    assert address.strip() == uri
+    print_aside({"aside": [{"uri": uri, "title": "x", "why": "duplicate", "detail": uri, "place": None}]})
+    assert capsys.readouterr().out.splitlines()[-1].strip() == uri

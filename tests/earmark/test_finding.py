@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -19,7 +20,7 @@ from core.analysis import Analysis, Space, Vector, Verdict, VerdictStatus
 from core.clock import SystemClock
 from core.config import Settings
 from core.errors import Misconfigured, UnknownDid, Unreachable, XrpcError
-from core.feed import Feed, FeedKind, FeedQuery, Questions
+from core.feed import Feed, FeedKind, FeedQuery, Questions, Reason
 from core.keys import PublicKey, SigningKey
 from core.link import Link, LinkRule
 from core.log import Log
@@ -32,9 +33,11 @@ from earmark.lexicon import load_lexicons
 from earmark.limits import Limits
 from earmark.turns import Turns
 from earmark.web import Web
+from earmark.why_pages import ASIDE, PARTS, REASONS
 from feedgen.context import Contexts
 from feedgen.live import LiveFeeds
 from feedgen.publish import feed_uri
+from feedgen.ranking import Why
 from feedgen.rules import Rules
 from feedgen.taste import Anchor, AnchorKind, Reading
 from feedgen.viewing import Viewing
@@ -83,6 +86,7 @@ class Outside:
         self.lists: dict[str, Any] = {}
         self.asked: list[str] = []
         self.away = False
+        self.error = "RecordNotFound"
 
     async def resolve(self, did: str, *, refresh: bool = False) -> Identity:
         if did == artist_did(3):
@@ -98,7 +102,7 @@ class Outside:
         params = options["params"]
         record = self.lists.get(f"at://{params['repo']}/{params['collection']}/{params['rkey']}")
         if record is None:
-            return HttpAnswer(400, {}, b'{"error":"RecordNotFound"}', url)
+            return HttpAnswer(400, {}, orjson.dumps({"error": self.error}), url)
         return HttpAnswer(200, {}, orjson.dumps({"value": record}), url)
 
 
@@ -199,7 +203,7 @@ class Site:
         name: str = told["error"]
         return name
 
-    async def publish(self, number: int, *, posted: bool = True, **changes: Any) -> None:
+    async def publish(self, number: int, *, posted: bool = True, seconds: float = 180.0, **changes: Any) -> None:
         """A track that was heard: the lower its number, the calmer."""
         now_us = SystemClock().now_us()
         blob = BlobRef(Cid(f"bafkrei{number}"), "audio/mpeg", 1_000 + number)
@@ -223,7 +227,7 @@ class Site:
             await tracks.set_visibility(tx, uri(number), Visibility.PUBLIC, page_url=None, now_us=now_us)
             stored = await tracks.get(tx, uri(number))
             assert stored is not None
-            await analyses.put(tx, blob.cid, Analysis({"musicnn": "ab"}, 180.0, -14.0, (), {}), now_us=now_us)
+            await analyses.put(tx, blob.cid, Analysis({"musicnn": "ab"}, seconds, -14.0, (), {}), now_us=now_us)
             await analyses.put_vectors(tx, stored.track_id, "pack", vectors)
             await labels.put_verdict(tx, uri(number), Verdict(VerdictStatus.OK, ("ambient",), rankable=True), now_us=1)
             if posted:
@@ -280,6 +284,11 @@ async def test_what_sounds_alike(site: Site) -> None:
     assert (first["post"], first["artist"]) == (post(numbers(told)[0]), f"Artist {numbers(told)[0]}")
 
 
+async def test_what_lies_on_the_other_side_is_not_similar(site: Site) -> None:
+    """A small corpus is not listed whole: from 16 on the sounds are more than a right angle away."""
+    assert sorted(numbers(await site.ask("getSimilarTracks", uri=uri(0), limit=100))) == list(range(1, 16))
+
+
 async def test_of_several_the_middle_counts(site: Site) -> None:
     told = await site.ask("getSimilarTracks", uri=[uri(4), uri(12)], limit=3)
     assert set(numbers(told)) == {7, 8, 9}
@@ -314,7 +323,16 @@ async def test_a_playlist_of_several_tastes(site: Site) -> None:
     assert min(found) < 10
     assert max(found) > 20
     await site.ask("getRecommendations", list=str(LIST))
-    assert len(site.outside.asked) == 1, "it is remembered for a while"
+    assert len(site.outside.asked) == 2, "the list and its owner's profile are remembered for a while"
+
+
+async def test_of_a_long_playlist_nothing_comes_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of what is beyond the tracks that count."""
+    monkeypatch.setattr("earmark.similar_methods.MAX_LISTED", 4)
+    site.outside.lists[str(LIST)] = {"items": [{"subject": {"uri": uri(number)}} for number in range(8, 16)]}
+    told = await site.ask("getRecommendations", list=str(LIST), limit=100)
+    assert sorted(told["seeds"]) == sorted(uri(number) for number in range(8, 12))
+    assert not set(range(8, 16)) & set(numbers(told))
 
 
 async def test_a_playlist_of_one_track_is_its_neighbours(site: Site) -> None:
@@ -331,6 +349,18 @@ async def test_lists_that_are_none(site: Site) -> None:
     assert await site.refused("getRecommendations", list=str(LIST)) == "NotHeard"
     site.outside.away = True
     assert await site.refused("getRecommendations", list=str(LIST) + "2") == "UpstreamFailure"
+
+
+async def test_a_list_of_who_is_seen_by_nobody_logged_out_is_not_read_to_them(site: Site) -> None:
+    site.outside.lists[str(LIST)] = {"items": [{"subject": {"uri": uri(10)}}]}
+    labels = {"values": [{"val": "!no-unauthenticated"}]}
+    site.outside.lists[f"at://{READER}/app.bsky.actor.profile/self"] = {"labels": labels}
+    assert await site.refused("getRecommendations", list=str(LIST)) == "UnknownList"
+
+
+async def test_a_list_of_an_account_that_is_away_is_none(site: Site) -> None:
+    site.outside.error = "RepoTakendown"
+    assert await site.refused("getRecommendations", list=str(LIST)) == "UnknownList"
 
 
 # --- searchTracks -------------------------------------------------------------------------------------------
@@ -408,7 +438,7 @@ async def test_the_score_is_reproduced(site: Site) -> None:
         assert (told["place"], told["tracks"]) == (place, len(ranking.entries))
         assert abs(told["score"] / 1e6 - entry.score) <= 1e-6
         parts = {name: value / 1e6 for name, value in told["parts"].items()}
-        weight = parts["mood"] * parts["freshness"] * parts["popularity"]
+        weight = parts["mood"] * parts["freshness"] * parts["popularity"] * parts["damping"]
         assert abs(weight - entry.parts.weight) <= 3e-6
         again = await site.feeds.measure(CALM_FEED, entry.track_uri)
         assert again is not None
@@ -424,6 +454,15 @@ async def test_why_a_track_is_not_there(site: Site) -> None:
     assert "place" not in told
     assert [one["why"] for one in told["aside"]] == ["no-post"]
     assert await site.refused("getFeedExplain", feed=CALM, uri="at://did:plc:x/a.b.c/d") == "UnknownTrack"
+
+
+async def test_who_would_be_kept_out_whatever_the_score_is_told_so(site: Site) -> None:
+    """Not only the few of each kind that a ranking remembers."""
+    await site.publish(28, seconds=12.0)
+    await site.feeds.refresh()
+    told = await site.ask("getFeedExplain", feed=CALM, uri=uri(28))
+    assert told["score"] < told["threshold"]
+    assert told["aside"] == [{"why": "duration", "detail": "12 s"}]
 
 
 async def test_a_duplicate_names_the_other_track_only_if_everybody_may_know_it(site: Site) -> None:
@@ -510,6 +549,53 @@ async def test_documents_lead_to_the_artists_own_audio(site: Site) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", ["/feeds/nothing.json", "/feeds/calm.exe", "/feeds/calm", "/feeds/.rss"])
+@pytest.mark.parametrize("path", ["nothing.json", "calm.exe", "nothing", ".rss", "nothing/why", "calm.rss/why"])
 async def test_no_such_document(site: Site, path: str) -> None:
-    assert (await site.client.get(path)).status == 404
+    assert (await site.client.get(f"/feeds/{path}", params={"uri": uri(1)})).status == 404
+
+
+# --- pages for people ---------------------------------------------------------------------------------------
+
+
+async def test_a_page_shows_a_feed_and_leads_to_why(site: Site) -> None:
+    await site.publish(60, title="<b>Bold</b> & \x00$name", artist="</td><script>alert(1)</script>")
+    await site.feeds.refresh()
+    answer = await site.client.get("/feeds/fresh")
+    text = await answer.text()
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
+    assert "<bdi>&lt;b&gt;Bold&lt;/b&gt; &amp;  $name</bdi>" in text
+    assert "<script" not in text.lower()
+    href = f"/feeds/fresh/why?uri={quote(uri(60), safe='')}"
+    assert f"<a href='{href}' rel='nofollow'>new</a>" in text
+    told = await (await site.client.get(href)).text()
+    assert "<bdi>&lt;b&gt;Bold&lt;/b&gt; &amp;  $name</bdi>" in told
+    assert "<script" not in told.lower()
+    assert " of 30, new." in told
+    document = await (await site.client.get("/feeds/fresh.json")).json(content_type=None)
+    assert document["home_page_url"] == "https://music.example.com/feeds/fresh"
+
+
+async def test_the_page_why_says_what_get_feed_explain_says(site: Site) -> None:
+    for number in (0, 1, 29):
+        told = await site.ask("getFeedExplain", feed=CALM, uri=uri(number))
+        text = await (await site.client.get("/feeds/calm/why", params={"uri": uri(number)})).text()
+        assert f"<td>{told['parts']['tags'] / 1e6:.3f}</td>" in text
+        assert f"<td>{told['threshold'] / 1e6:.3f}</td>" in text
+        assert (f"place {told['place'] + 1} of" in text) if "place" in told else ("not among the" in text)
+        assert [ASIDE[Why(one["why"])] in text for one in told["aside"]] == [True] * len(told["aside"])
+
+
+@pytest.mark.parametrize("way", ["hidden", "gone", "logged-in-only", "opted-out"])
+async def test_no_page_shows_what_is_kept_back(site: Site, way: str) -> None:
+    assert "Song 3" in await (await site.client.get("/feeds/calm")).text()
+    await site.keep_back(3, way)  # nothing is ranked anew
+    assert "Song 3" not in await (await site.client.get("/feeds/calm")).text()
+    answer = await site.client.get("/feeds/calm/why", params={"uri": uri(3)})
+    assert (answer.status, "Song 3" in await answer.text()) == (400, False)
+
+
+def test_every_reason_has_words() -> None:
+    assert set(REASONS) == set(Reason)
+    assert set(ASIDE) == set(Why)
+    parts = load_lexicons(AUTHORITY)[f"{AUTHORITY}.getFeedExplain"]["defs"]["parts"]["properties"]
+    assert list(PARTS) == list(parts)

@@ -288,6 +288,7 @@ def test_everything_that_is_mounted_is_asked_for(target: Target) -> None:
     assert "com.atproto.moderation.createReport" in names
     assert {type(method) for method in target.methods} <= {Query, Procedure, Subscription}
     assert {"/", "/api/track", "/api/status", "/api/feeds/{rkey}", "/api/lexicons", "/metrics"} <= set(target.pages)
+    assert {"/feeds/{rkey}.{form}", "/feeds/{rkey}", "/feeds/{rkey}/why"} <= set(target.pages)
 
 
 @given(data=st.data())

@@ -211,13 +211,13 @@ async def test_p44_p90_a_directorys_labeler_that_is_the_feed_generator_too_serve
 async def test_p44_the_first_set_up_and_a_silent_directory_are_waited_for(tmp_path: Path) -> None:
     async with joined(tmp_path) as (network, settings):
         first = build(turned(settings, key=SecretStr(OTHER), first_setup=True), log=set_up(level="critical"))
-        await first.labelling.enrolment.refuse_mismatch(first.directory)
+        await first.labelling.enrolment.refuse_mismatch(first.outside.directory)
         network.switches.directory_down = True
         waiting = build(turned(settings, key=SecretStr(OTHER)), log=set_up(level="critical"))
-        await waiting.labelling.enrolment.refuse_mismatch(waiting.directory)
+        await waiting.labelling.enrolment.refuse_mismatch(waiting.outside.directory)
         network.switches.directory_down = False
         ours = build(settings, log=set_up(level="critical"))
-        await ours.labelling.enrolment.refuse_mismatch(ours.directory)
+        await ours.labelling.enrolment.refuse_mismatch(ours.outside.directory)
         assert not first.labelling.enrolment.verified
         assert not waiting.labelling.enrolment.verified
         assert ours.labelling.enrolment.verified

@@ -147,7 +147,7 @@ async def test_one_host_that_fails_is_shown_and_many_are_trouble(service: Servic
     async def fail(number: int) -> None:
         for _ in range(5):
             with pytest.raises(Unreachable):
-                async with service.manners.visit(Origin("https", f"pds{number}.example.com", 443)):
+                async with service.outside.manners.visit(Origin("https", f"pds{number}.example.com", 443)):
                     raise Unreachable("no answer")
 
     await fail(0)

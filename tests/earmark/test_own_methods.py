@@ -38,6 +38,7 @@ from store import (
     accounts,
     actions,
     analyses,
+    announcements,
     disputes,
     feedback,
     generations,
@@ -49,6 +50,7 @@ from store import (
     wishes,
 )
 from store.actions import ActorKind
+from store.announcements import Announcement, AnnouncementState, Said
 from store.disputes import DisputeState, NewDispute
 from store.signals import Signal, SignalKind
 from store.wishes import Scope, Wish, WishKind
@@ -58,6 +60,7 @@ NOW_US = 1_800_000_000_000_000
 AUTHORITY = "com.example.music"
 LABELER = Did("did:plc:labeler22222222222222222")
 ARTIST, OTHER = Did(f"did:plc:{'a' * 24}"), Did(f"did:plc:{'b' * 24}")
+ANNOUNCED = f"at://did:plc:{'c' * 24}/app.bsky.feed.post/3kaaaaaaaaaa2"
 KEYS = {ARTIST: SigningKey(bytes(range(1, 33))), OTHER: SigningKey(bytes(range(2, 34)))}
 VIEWER_SECRET = b"s" * 32
 CERTIFICATE_KEY = SigningKey(bytes(range(3, 35)))
@@ -363,6 +366,10 @@ async def fill(site: Site) -> None:
         for did in (ARTIST, OTHER):
             key = feedback.viewer_key(did, VIEWER_SECRET)
             await feedback.put(tx, key, "for-you", {uri("heard"): feedback.FeedWish.LESS}, now_us=NOW_US)
+        await announcements.put_wish(tx, post, ARTIST, Said.YES, said_us=NOW_US, now_us=NOW_US)
+        await announcements.put_wish(tx, OTHER, OTHER, Said.YES, said_us=NOW_US, now_us=NOW_US)
+        made = Announcement(uri("one"), ARTIST, None, False, ANNOUNCED, None, AnnouncementState.PLANNED, NOW_US)
+        await announcements.plan(tx, made)
         like = AtUri.parse(f"at://{OTHER}/app.bsky.feed.like/l")
         given = AtUri.parse(f"at://{ARTIST}/app.bsky.feed.like/l")
         await signals.put(tx, [Signal(like, uri("one"), SignalKind.LIKE, NOW_US)])
@@ -388,7 +395,8 @@ async def test_everybody_sees_what_is_public(site: Site) -> None:
     assert [wish["kind"] for wish in told["wishes"]["records"]] == ["profile"]  # a report is nobody else's business
     assert {"denied", "stated", "scores"}.isdisjoint(track)
     assert site.directory.asked == []
-    assert not {"cursor", "feedback"} & set(told)
+    assert not {"cursor", "feedback", "announcing"} & set(told)
+    assert "announcement" not in track
 
 
 @pytest.mark.parametrize("audience", [LABELER, f"{LABELER}#atproto_labeler"])
@@ -413,6 +421,9 @@ async def test_the_account_itself_sees_all(site: Site, audience: str) -> None:
     assert told["account"]["signals"] == [{"kind": "like", "count": 1}]
     at = told["feedback"][0]["at"]
     assert told["feedback"] == [{"uri": uri("heard"), "feed": "for-you", "wish": "less", "at": at}]
+    assert [(one["uri"], one["said"]) for one in told["announcing"]] == [(f"at://{ARTIST}/app.bsky.feed.post/p", "yes")]
+    assert (one["announcement"]["post"], one["announcement"]["state"]) == (ANNOUNCED, "planned")
+    assert "announcement" not in two
     told.pop("cursor", None)
     assert OTHER not in str(told)
     assert "root" not in str(told)

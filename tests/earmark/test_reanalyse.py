@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,9 @@ from click.testing import CliRunner
 
 from core.clock import SystemClock
 from core.config import Settings
-from core.errors import Misconfigured
-from core.log import Log, set_up
+from core.log import Log
 from core.types import AtUri
 from earmark.commands import reanalyse
-from earmark.compose import build
 from earmark.demo import music
 from earmark.listening import settle_listening
 from models.pack import select
@@ -134,35 +131,6 @@ async def serving_with(settings: Settings, packs: dict[str, str]) -> None:
     async with store.write() as tx:
         await generations.arrange(tx, packs, now_us=1)
     await store.close()
-
-
-async def test_packs_that_cannot_ask_for_the_moods_of_the_feeds_are_refused_at_the_start(
-    tmp_path: Path, stand_in_home: tuple[Path, Path]
-) -> None:
-    home, pack_catalogue = stand_in_home
-    feeds = orjson.loads(files("feedgen").joinpath("feeds.json").read_bytes())
-    for feed in feeds["feeds"]:
-        for key in ("pos", "neg", "styles", "moods"):
-            del feed[key]
-    without_prompts = tmp_path / "feeds.json"
-    without_prompts.write_bytes(orjson.dumps(feeds))
-    async with joined(tmp_path, home=home) as (_, demo):
-        settings = listening(demo, packs=("effnet", "clap"), pack_catalogue=pack_catalogue)
-        settings = settings.model_copy(
-            update={"feeds": settings.feeds.model_copy(update={"catalogue": without_prompts})}
-        )
-        settings.data.mkdir(parents=True, exist_ok=True)
-        await serving_with(settings, select(home, ("musicnn",), catalogue=pack_catalogue).hashes)
-        log = set_up(level="critical")
-        with pytest.raises(Misconfigured, match="needs prompts"):
-            await build(settings, log=log).reanalyse(again=False, opened=lambda: None)
-        with pytest.raises(Misconfigured, match="needs prompts"):
-            await build(settings, log=log).run(asyncio.Event())
-        store = await Store.open_to_read(settings.database)
-        async with store.read() as reader:
-            living = await generations.living(reader)
-        await store.close()
-        assert set(living.serving.packs) == {"musicnn"}
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ async def test_an_index_that_could_not_be_stored_is_tried_again(
     monkeypatch.setattr("earmark.tending.EVERY_SECONDS", 0.0)
     index = Index()
     feeds: Any = type("Feeds", (), {"index": index})
-    logger = logging.getLogger("earmark.test-tending")
+    logger = logging.getLogger("test-tending")  # "earmark" may be set up by then not to tell pytest
     tending = asyncio.create_task(tend_index(feeds, Log(logger)))
     async with asyncio.timeout(10):
         await index.twice.wait()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from core.clock import SystemClock, format_datetime
@@ -19,7 +21,8 @@ from core.taxonomy import Taxonomy
 from core.types import AtUri, Cid, Did, Tid, Track, TrackState, make_tid
 from earmark.demo import Network
 from earmark.demo.repo import Write
-from earmark.viewer import FRESH_SECONDS, MAX_LISTS, PARTIAL_SECONDS, Viewers, read_prefs
+from earmark.viewer import AT_ONCE, FRESH_SECONDS, PARTIAL_SECONDS, Viewers
+from earmark.viewer_records import MAX_OF_LIST, MAX_PAGES, read_prefs
 from feedgen.taste import Anchor, AnchorKind, Prefs, Reading
 from firehose.guard import Guard
 from firehose.identity import DidDirectory
@@ -150,14 +153,110 @@ async def test_a_viewer_costs_their_host_five_requests_and_then_none_for_ten_min
     world.say("fm.plyr.list", listType="playlist", items=[])
     world.say(FEED_PREFS, rkey="self", breadth=100)
     reading = await world.viewers.read(world.did)
-    assert sorted(world.wire.asked) == ["describeRepo", "getRecord", *["listRecords"] * MAX_LISTS]
+    assert sorted(world.wire.asked) == ["describeRepo", "getRecord", *["listRecords"] * MAX_PAGES]
     world.like(world.post(1))
     world.clock.ahead = FRESH_SECONDS - 5
     assert await world.viewers.read(world.did) == reading
-    assert len(world.wire.asked) == MAX_LISTS + 2
+    assert len(world.wire.asked) == MAX_PAGES + 2
     world.clock.ahead = FRESH_SECONDS + 5
     assert len((await world.viewers.read(world.did)).anchors) == len(reading.anchors)
-    assert len(world.wire.asked) == 2 * (MAX_LISTS + 2)
+    assert len(world.wire.asked) == 2 * (MAX_PAGES + 2)
+
+
+async def test_pages_that_are_left_go_to_the_likes_of_posts(world: World) -> None:
+    """Most people have these alone, and most of them are of other things than music."""
+    await world.know(1, 2)
+    world.like(world.post(1), minute=1)
+    for minute in range(2, 252):
+        world.like(f"at://{ARTIST}/app.bsky.feed.post/cats{minute}", minute=minute)
+    world.like(world.post(2), minute=300)
+    assert await world.viewers.read(world.did) == Reading((world.anchor(2, 300), world.anchor(1, 1)))
+    assert world.wire.asked == ["describeRepo", *["listRecords"] * MAX_PAGES]
+
+
+async def test_a_long_playlist_is_not_all_that_is_known(world: World) -> None:
+    await world.know(*range(1, 2 * MAX_OF_LIST))
+    listed = [{"subject": {"uri": world.uri(number), "cid": "bafy"}} for number in range(2, 2 * MAX_OF_LIST)]
+    world.say("fm.plyr.list", listType="playlist", items=listed, minute=9)
+    world.like(world.post(1), minute=1)
+    world.like(world.post(2), minute=1)
+    anchors = {one.track_uri: one for one in (await world.viewers.read(world.did)).anchors}
+    assert len(anchors) == MAX_OF_LIST + 1
+    assert anchors[world.uri(1)] == world.anchor(1, 1)
+    assert anchors[world.uri(2)] == world.anchor(2, 9), "a like, whatever list it is on"
+
+
+async def test_what_was_read_is_dropped_when_its_time_is_over_also_if_nobody_asks_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("earmark.viewer.FRESH_SECONDS", 0.05)
+    await world.know(1)
+    world.like(world.post(1))
+    assert (await world.viewers.read(world.did)).anchors
+    async with asyncio.timeout(30):
+        while world.viewers.remembered:
+            await asyncio.sleep(0.01)
+
+
+PAGE = orjson.dumps(
+    {
+        "collections": [LIKE, FEED_PREFS],
+        "records": [{"uri": "at://x/y/z", "value": {"subject": {"uri": "at://x/y/z"}}}] * 100,
+        "cursor": "again",
+        "value": {"breadth": 100},
+    }
+)
+HEADS = {
+    "page": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PAGE) + PAGE,
+    "huge": b"HTTP/1.1 200 OK\r\n\r\n{" + b" " * 10_000_000,
+    "compressed": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nzzzz",
+    "redirect": b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %s\r\n\r\n",
+    "drip": b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n",
+    "stall": b"",
+}
+
+
+@pytest.mark.parametrize("behaviour", HEADS)
+async def test_what_a_viewers_own_host_may_do(world: World, behaviour: str) -> None:
+    """Endless cursors, ten megabytes, what is compressed, a way to another host, a byte at a time, nothing at all."""
+    requests: list[bytes] = []
+    secrets: list[bytes] = []
+    over = asyncio.Event()
+    answering: set[asyncio.Task[None]] = set()
+
+    async def keep_secret(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        secrets.append(await reader.readline())
+        writer.close()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        answering.add(task)
+        requests.append(await reader.readline())
+        with suppress(ConnectionError):
+            writer.write(HEADS[behaviour].replace(b"%s", inner.encode()))
+            await writer.drain()
+            while behaviour in ("drip", "stall") and not over.is_set():
+                writer.write(b" " if behaviour == "drip" else b"")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    hidden = await asyncio.start_server(keep_secret, "127.0.0.1", 0)
+    inner = f"http://127.0.0.1:{hidden.sockets[0].getsockname()[1]}/"
+    async with hidden, await asyncio.start_server(answer, "127.0.0.1", 0) as host:
+        url = f"http://localhost:{host.sockets[0].getsockname()[1]}"
+        world.account.services = {"atproto_pds": ("AtprotoPersonalDataServer", url)}
+        async with asyncio.timeout(30):
+            reading = await world.viewers.read(world.did)
+            over.set()
+            await asyncio.gather(*answering)
+    fine = behaviour == "page"
+    assert reading == Reading((), Prefs(breadth=1.0) if fine else Prefs(), complete=fine)
+    assert len(requests) == (MAX_PAGES + 2 if fine else 1)
+    assert secrets == []
 
 
 async def test_readers_at_once_share_one_look_and_forgetting_ends_it(world: World) -> None:
@@ -187,6 +286,21 @@ async def test_what_a_slow_host_does_not_tell_in_time_is_left_out(world: World) 
     gate.set()
     world.clock.ahead = PARTIAL_SECONDS + 5
     assert {one.track_uri for one in (await world.viewers.read(world.did)).anchors} == {world.uri(1), world.uri(2)}
+
+
+async def test_hosts_that_stall_take_few_of_the_questions_that_are_asked_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("earmark.viewer.PATIENCE_SECONDS", 60.0)
+    gate = world.wire.late["describeRepo"] = asyncio.Event()
+    accounts = [Did(world.network.create_account(f"viewer{number}.test").did) for number in range(AT_ONCE + 1)]
+    waiting = [asyncio.create_task(world.viewers.read(did)) for did in accounts[:AT_ONCE]]
+    while world.wire.asked.count("describeRepo") < AT_ONCE:
+        await asyncio.sleep(0.01)
+    assert await world.viewers.read(accounts[AT_ONCE]) == Reading(complete=False), "a stranger until the next visit"
+    assert world.wire.asked.count("describeRepo") == AT_ONCE
+    gate.set()
+    await asyncio.gather(*waiting)
 
 
 @pytest.mark.parametrize(
@@ -245,11 +359,16 @@ async def test_what_a_busy_store_did_not_tell_is_asked_again_within_minutes(
 def test_the_knobs_of_a_record() -> None:
     told = {"breadth": 100, "explore": 0, "hideAi": True, "instrumentalOnly": True, "minSeconds": 90}
     taxonomy = Taxonomy.load()
-    expected = Prefs(1.0, 0.0, True, True, 90, frozenset({"rock-punk"}))
+    expected = Prefs(1.0, 0.0, True, True, 90, frozenset({"rock-punk"}), frozenset({"pt", "ja"}))
+    told |= {"langs": ["pt-BR", "ja", "a stranger's text", 7]}
     assert read_prefs(told | {"mutedStyles": ["rock-punk", 7]}, taxonomy) == expected
     muted = read_prefs({"mutedStyles": ["rock", "x" * 100_000]}, taxonomy).muted_styles
     assert muted <= set(taxonomy.identifiers), "a stranger's text is not kept"
     assert "rock" in muted
     assert {style for style in taxonomy.styles if taxonomy.styles[style].parent == "rock"} <= muted
-    for nonsense in ({}, {"breadth": 101, "explore": -1, "minSeconds": True, "mutedStyles": "rock"}, {"breadth": 0.5}):
+    for nonsense in (
+        {},
+        {"breadth": 101, "explore": -1, "minSeconds": True, "mutedStyles": "rock"},
+        {"breadth": 0.5, "langs": "pt"},
+    ):
         assert read_prefs(nonsense, taxonomy) == Prefs()

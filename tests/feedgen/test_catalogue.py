@@ -24,6 +24,7 @@ ROW: dict[str, Any] = {
     "rkey": "rain",
     "displayName": "Rain",
     "description": "Tape hiss and piano.",
+    "pos": ["piano with tape hiss"],
     "tags": {"mtt:piano": 1, "mtt:quiet": 0.5},
 }
 
@@ -101,6 +102,9 @@ def test_a_feed_states_its_own_duration_or_gets_the_setting() -> None:
     feeds = {feed.rkey: feed for feed in load(min_seconds=5, max_seconds=900)}
     assert (feeds["calm"].min_seconds, feeds["calm"].max_seconds) == (5, 900)
     assert feeds["sleep"].min_seconds == 120
+    for wrong in (1200.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(Misconfigured, match=r"^feeds\.min_seconds: .*less than 1200"):  # no feed is to blame
+            load(min_seconds=wrong)
 
 
 def test_a_veto_on_a_parent_holds_for_its_styles() -> None:
@@ -125,7 +129,7 @@ def test_structural_feeds_can_be_renamed_and_limited(tmp_path: Path) -> None:
         load(write(tmp_path, ROW | {"rkey": "new"}, structural=[row]))
 
 
-def test_an_operator_adds_a_feed_with_four_lines(tmp_path: Path) -> None:
+def test_an_operator_adds_a_feed_with_five_lines(tmp_path: Path) -> None:
     (feed,) = load(write(tmp_path, ROW))
     assert (feed.rkey, feed.tags, feed.min_seconds) == ("rain", {"mtt:piano": 1.0, "mtt:quiet": 0.5}, 30.0)
 
@@ -173,7 +177,10 @@ def test_prompts_are_worded_as_the_file_says(tmp_path: Path) -> None:
         ({"moods": {"clam": 1}}, "unknown mood 'clam'; did you mean 'calm'"),
         ({"pos": []}, "pos.*at least one prompt"),
         ({"pos": ["piano", " "]}, "pos.*list of texts"),
-        ({"neg": ["shouting"]}, "pos.*missing"),
+        ({"pos": None}, "pos.*list of texts"),
+        ({"rkey": "x" * 16}, "rkey.*15 characters"),
+        ({"allow_non_music": ["non-music-poerty"]}, "did you mean 'non-music-poetry'"),
+        ({"allow_non_music": ["rock-punk"]}, "'rock-punk' is music"),
         ({"styles": {"polka": 1}}, "unknown style"),
         ({"veto": "rock"}, "list"),
         ({"tag": {}}, "did you mean 'tags'"),
@@ -185,6 +192,13 @@ def test_prompts_are_worded_as_the_file_says(tmp_path: Path) -> None:
 def test_what_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     with pytest.raises(Misconfigured, match=words):
         load(write(tmp_path, ROW | change))
+
+
+def test_a_feed_without_a_prompt_is_refused_by_name(tmp_path: Path) -> None:
+    """Also where no pack reads prompts now: the pack that does may come later, and would have nothing to go by."""
+    for row in ({key: ROW[key] for key in ROW if key != "pos"}, {**ROW, "pos": [], "neg": ["shouting"]}):
+        with pytest.raises(Misconfigured, match=r"feeds\.json: rain\.pos: .*at least one prompt"):
+            load(write(tmp_path, row))
 
 
 def test_files_that_are_no_catalogue(tmp_path: Path) -> None:

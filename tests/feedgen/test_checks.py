@@ -94,3 +94,33 @@ def test_two_of_three_count_one_leaves_the_tags_none_pauses(
     reach: float, overlap: float, concordance: float | None, trust: Trust
 ) -> None:
     assert Checks(reach, 2.5, overlap, 0.3, concordance).trust is trust
+
+
+def test_each_number_is_what_loops_make_of_it() -> None:
+    """Reach, overlap and the area under the curve, reckoned one by one: few enough tracks that all others are drawn."""
+    prompts, neutral, fit, tags = similarities(7, 400, signal=1.0)
+    found = check(prompts, neutral, fit, tags, seed=1)
+
+    def reach(column: Array) -> float:
+        values = [float(value) for value in column]
+        mean = sum(values) / len(values)
+        spread = (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
+        return (sum(sorted(values)[-20:]) / 20 - mean) / spread
+
+    usual = [reach(column) for column in neutral.T]
+    middle = sum(usual) / len(usual)
+    assert found.reach == pytest.approx(sum(reach(column) for column in prompts.T) / 3, rel=1e-6)
+    spread = (sum((one - middle) ** 2 for one in usual) / len(usual)) ** 0.5
+    assert found.reach_needed == pytest.approx(middle + 2 * spread, rel=1e-6)
+
+    first, second, third = ({*sorted(range(400), key=column.__getitem__)[-40:]} for column in prompts.T)
+    pairs = (first & second, first & third, second & third)
+    assert found.overlap == pytest.approx(sum(len(pair) for pair in pairs) / 3 / 40)
+    chance = 40 / 400  # of any track to be among the nearest forty of a neutral prompt
+    assert chance < found.overlap_needed < 4 * chance
+
+    ordered = sorted(range(400), key=lambda place: -fit[place])
+    wins = sum(
+        (tags[one] > tags[other]) + 0.5 * (tags[one] == tags[other]) for one in ordered[:40] for other in ordered[40:]
+    )
+    assert found.concordance == pytest.approx(wins / (40 * 360))

@@ -97,6 +97,28 @@ async def test_styles_count_where_effnet_listened_to_enough_and_tags_before(
     assert measure(index, made[:49], ask(styles=AMBIENT)).tags is None
 
 
+async def test_what_a_feed_does_not_take_does_not_make_its_corpus_large_enough(
+    store: Store, tmp_path: Path, track: MakeTrack
+) -> None:
+    """49 pieces of music, and field recordings for another feed: scores of styles are no standard deviations."""
+    field = {"music": False, "labels": ("non-music", "non-music-field-recording")}
+    made = [track(number + 1, **(field if number >= 49 else {"minor": number > 0})) for number in range(60)]
+    vectors = [
+        {Space.EFFNET_TAGS: styled({"electronic-ambient": 0.9}), Space.MUSICNN_TAGS: tagged({"mtt:quiet": 1.0})}
+    ] * 60
+    index = await fill(store, tmp_path, made, vectors)
+    sleep = frozenset({"non-music-field-recording"})
+    calm = FeedQuery(styles=AMBIENT, tags=QUIET, mode="minor")
+    asked = Questions({"calm": calm, "sleep": FeedQuery(styles=AMBIENT, tags=QUIET, non_music=sleep)})
+    found = measure_fits(made, index, asked, CheckBook(), now_us=NOW_US)
+    told, slept = found["calm"].tags, found["sleep"].tags
+    assert told is not None
+    assert slept is not None
+    np.testing.assert_allclose(told[:49], 1.0, atol=0.01)
+    assert [gate.name for gate in found["calm"].gates] == ["minor key"], "tags alone judge"
+    np.testing.assert_allclose(slept, 0.9, atol=1e-6)
+
+
 async def test_what_is_no_music_is_no_part_of_the_corpus_unless_the_feed_wants_it(
     store: Store, tmp_path: Path, track: MakeTrack
 ) -> None:

@@ -293,6 +293,47 @@ async def test_tracks_whose_turn_has_not_come_count_as_well(
     assert (status.dark, status.with_post, status.entries) == (False, 6, 2)
 
 
+async def test_an_artist_in_two_feeds_stands_back_in_one_of_them(
+    store: Store, index: VectorIndex, network: Network
+) -> None:
+    """FEEDS 3, damping across feeds: in what is served, and in what explains it."""
+    for number in range(4):
+        await network.publish(number, calm=2.0, heavy=2.0 if number else -2.0)
+    service = Service(store, index)
+    parts = {
+        (feed.rkey, entry.track_uri): entry.parts
+        for feed in FEEDS
+        for entry in (await service.feeds.ranking(feed.rkey)).entries
+    }
+    assert len(parts) == 7
+    for number in range(1, 4):
+        told = {parts[feed.rkey, network.uri(number)].damping for feed in FEEDS}
+        assert told == {1.0, 0.95}
+    assert parts["calm", network.uri(0)].damping == 1.0
+    feeds = {feed.rkey: feed for feed in FEEDS}
+    for (rkey, uri), one in parts.items():
+        assert await service.feeds.measure(feeds[rkey], uri) == one
+    dark = Service(store, index, min_posts=4)
+    assert {entry.parts.damping for entry in (await dark.feeds.ranking("calm")).entries} == {1.0}, "heavy is dark"
+
+
+async def test_a_preview_names_the_posts_that_pages_show(store: Store, index: VectorIndex, network: Network) -> None:
+    """Also when a better post has come since the order was made, and when a post has gone."""
+    for number in range(4):
+        await network.publish(number, calm=4.0 - number / 10)
+    service = Service(store, index)
+    assert posts(await service.page()) == [0, 1, 2, 3]
+    for number, post in ((1, 31), (2, 32)):
+        uri, did, earlier_us = network.uri(number), network.did(number), SystemClock().now_us() - 10**6
+        better = f"at://{did}/app.bsky.feed.post/p{post}"
+        async with store.write() as tx:
+            await links.put(tx, [Link(better, did, uri, LinkRule.ASSOCIATED_REF, earlier_us, card=True)], now_us=1)
+    await delete_post(network, 2)
+    shown = [entry.post_uri for entry in await service.feeds.preview("calm")]
+    assert [one["post"] for one in (await service.page())["feed"]] == shown
+    assert [str(one).rpartition("/p")[2] for one in shown] == ["0", "1", "32", "3"]
+
+
 def test_issue_2_defaults_of_the_dark_rule(store: Store, index: VectorIndex) -> None:
     feeds = LiveFeeds(store, index, FEEDS, QUESTIONS, clock=SystemClock(), log=LOG)
     assert (feeds._min_posts, feeds._min_tracks) == (15, 50)
@@ -347,7 +388,7 @@ async def test_what_is_refused_or_hidden_leaves_the_next_page(
 ) -> None:
     """Whatever takes a track out of feeds ends in a verdict that does not rank: before anything is ranked anew."""
     for number in (1, 2):
-        await network.publish(number)
+        await network.publish(number, calm=3.0 - number / 10)
     service = Service(store, index)
     assert posts(await service.page()) == [1, 2]
     await refuse(network, 1)
@@ -359,7 +400,7 @@ async def test_a_track_whose_release_was_put_off_leaves_the_next_page(
 ) -> None:
     """Its artist does not want it to be shown before; nor is it there for whoever lists or searches tracks."""
     for number in (1, 2):
-        await network.publish(number)
+        await network.publish(number, calm=3.0 - number / 10)
     service = Service(store, index)
     assert posts(await service.page()) == [1, 2]
     uri, now = AtUri.parse(network.uri(1)), SystemClock().now_us()
@@ -515,7 +556,7 @@ async def test_prompts_are_asked_of_the_joint_space_after_a_switch_of_packs(
         return vector
 
     for number in range(60):
-        place = joint(0) * (0.01 * number) + joint(1) * (0.5 if number == 59 else 0.0)
+        place = joint(0) * (0.01 * (number + 1)) + joint(1) * (0.5 if number == 59 else 0.0)
         await network.publish(number, calm=2.0 - number / 100, joint=place)
     await network.publish(60, calm=9.0)  # not yet heard by the new packs
     service = Service(store, index)

@@ -39,7 +39,7 @@ def test_the_same_picks_as_by_loops(seed: int, count: int, share: float) -> None
     if told != wanted:  # sums in another order: a tie may fall either way
         first = next(place for place, pair in enumerate(zip(told, wanted, strict=True)) if pair[0] != pair[1])
         gains = [
-            share * relevance[one] - (1 - share) * max(0.0, *(float(vectors[one] @ vectors[o]) for o in told[:first]))
+            share * relevance[one] - (1 - share) * max([0.0, *(float(vectors[one] @ vectors[o]) for o in told[:first])])
             for one in (told[first], wanted[first])
         ]
         assert gains[0] == pytest.approx(gains[1], abs=1e-6)

@@ -64,6 +64,40 @@ def test_in_30_days_nine_in_ten_of_the_admitted_have_a_turn_through_the_ranking_
     assert narrow.gini > month.gini
 
 
+def zipf(number: int) -> int:
+    """One artist has a third of 900 tracks, the next a sixth, and so on."""
+    return int(900 / (900 - number) / 1.5) if number < 870 else number
+
+
+@pytest.mark.parametrize(
+    ("artist_of", "style_of", "step"),
+    [
+        pytest.param(lambda number: 0, str, 1.0, id="one artist"),
+        pytest.param(lambda number: number % 3, str, 1.0, id="three artists"),
+        pytest.param(lambda number: number % 25, str, 1.0, id="25 artists"),
+        pytest.param(zipf, str, 1.0, id="a few have nearly all"),
+        pytest.param(lambda number: number // 2, lambda number: "ambient", 1.0, id="one style"),
+        pytest.param(lambda number: number, str, 1e-9, id="all fit nearly as well"),
+        pytest.param(lambda number: number, str, 0.0, id="15 percent fit, all as well"),
+    ],
+)
+def test_the_promise_holds_in_corpora_of_any_shape(
+    track: MakeTrack,
+    corpus: MakeCorpus,
+    artist_of: Callable[[int], int],
+    style_of: Callable[[int], str],
+    step: float,
+) -> None:
+    """FEEDS 3: of an artist no more are admitted than can have a turn, and equals have equal chances."""
+    order = np.random.default_rng(5).permutation(900)
+    tracks = [track(number, artist=artist_of(number), style=style_of(number)) for number in range(900)]
+    scores = np.where(order < 135, 3.0, 0.0) + step * order
+    month = live_a_month(CALM, corpus(tracks, {"calm": Fits(tags=scores)}), now_us=NOW_US, rules=Rules(), known={})
+    assert month.share is not None
+    assert month.admitted >= 30
+    assert month.share >= 0.9
+
+
 def test_one_recording_is_owed_one_turn(track: MakeTrack, corpus: MakeCorpus) -> None:
     whole = calm_corpus(track, corpus, [2.0] * 6)
     twin = replace(whole.tracks[5], audio_key=whole.tracks[0].audio_key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from core.analysis import Space
 from core.feed import Feed, FeedKind, Reason
 from feedgen.corpus import Corpus
+from feedgen.likes import MIN_EDGES
 from feedgen.rank import rank
 from feedgen.ranking import Ranking, Why
 from feedgen.rules import SLOT_US, Rules
-from feedgen.taste import MIN_EDGES, Anchor, AnchorKind, Prefs, Viewer
+from feedgen.taste import Anchor, AnchorKind, Prefs, Viewer
 from store.tracks import RankableTrack
 from tests.feedgen.conftest import artist_did, make_track
 
@@ -232,6 +234,41 @@ def test_the_knobs_hold_for_every_personal_feed(
     assert shown
     assert all(number % 2 == 0 for number in shown)
     assert len(shown) >= 60 // 2 - len(liked)
+
+
+@pytest.mark.parametrize("feed", [FOR_YOU, MORE_LIKE])
+@pytest.mark.parametrize("liked", [(), (0, 3, 6)])
+def test_posts_are_in_the_languages_of_the_viewer_or_say_of_none(feed: Feed, liked: tuple[int, ...]) -> None:
+    own, other = (
+        {"langs": ("ja",)},
+        {"langs": ("de", "pt"), "post_uri": f"at://{artist_did(1)}/app.bsky.feed.post/other"},
+    )
+    posts: tuple[tuple[dict[str, Any], ...], ...] = ((own,), (other,), ({},), (own, other))
+    tracks = [make_track(number, posts=posts[number % 4]) for number in range(60)]
+    for number in range(60):  # the post of somebody else is another one for each
+        named = [replace(link, post_uri=f"{link.post_uri}{number}") for link in tracks[number].links]
+        tracks[number] = replace(tracks[number], links=tuple(named))
+    who = viewer(*liked, prefs=Prefs(langs=frozenset({"pt", "en"})))
+    entries = show(feed, who, build(tracks)).entries
+    shown = {int(entry.track_uri.rpartition("/t")[2]): str(entry.post_uri) for entry in entries}
+    assert set(shown) == {number for number in range(60) if number % 4} - set(liked)
+    assert all("other" in post for number, post in shown.items() if number % 4 == 3), "by the one that they read"
+    everybody = show(feed, viewer(*liked), build(tracks))
+    assert len(everybody.entries) == 60 - len(liked)
+
+
+@pytest.mark.parametrize("feed", [FOR_YOU, MORE_LIKE])
+def test_what_cannot_be_shown_takes_no_place_among_the_nearest(feed: Feed) -> None:
+    """1 100 tracks lie around the taste that are not wanted, or have no post: the 20 behind them are shown."""
+    tilts = np.concatenate([np.linspace(0.01, 0.4, 1_103), np.linspace(0.5, 0.6, 20)])
+    sound = np.zeros((len(tilts), SIZE))
+    sound[:, 0] = np.cos(tilts)
+    sound[np.arange(len(tilts)), 1 + np.arange(len(tilts)) % (SIZE - 1)] = np.sin(tilts)
+    odd: dict[str, Any]
+    for odd in ({"voice": 0.9}, {"posts": ()}, {"posts": ({"langs": ("ja",)},)}):
+        tracks = [make_track(n, **({"voice": 0.1} | (odd if 3 <= n < 1_103 else {}))) for n in range(len(tilts))]
+        who = viewer(0, 1, 2, prefs=Prefs(instrumental_only=True, langs=frozenset({"en"})))
+        assert set(numbers(show(feed, who, build(tracks, sound=sound.astype(np.float32))))) == set(range(1_103, 1_123))
 
 
 def test_the_explore_knob_is_the_share_of_surprises() -> None:

@@ -56,10 +56,7 @@ def test_without_posts_every_public_track_is_ranked(track: MakeTrack, corpus: Ma
     """What JSON, RSS and M3U show: tracks, not posts."""
     told = corpus([track(1, posts=()), track(2)], level(2))
     ranking = rank(FEED, told, now_us=NOW_US, rules=STEADY, with_posts=False)
-    assert [(entry.track_uri, entry.post_uri) for entry in ranking.entries] == [
-        (told.tracks[0].uri, None),
-        (told.tracks[1].uri, None),
-    ]
+    assert {(entry.track_uri, entry.post_uri) for entry in ranking.entries} == {(one.uri, None) for one in told.tracks}
 
 
 @pytest.mark.parametrize("feed", KINDS, ids=lambda feed: feed.rkey)
@@ -170,3 +167,12 @@ def test_a_ledger_is_bounded(track: MakeTrack, corpus: MakeCorpus) -> None:
     told = corpus([track(number, posts=()) for number in range(MOST_TOLD + 50)], level(MOST_TOLD + 50))
     ranking = rank(FEED, told, now_us=NOW_US, rules=replace(STEADY, percentile=0.0))
     assert len(ranking.aside) == MOST_TOLD
+
+
+def test_no_reason_hides_another(track: MakeTrack, corpus: MakeCorpus) -> None:
+    """However many tracks no post can show, an operator is told of the few that were too short."""
+    short = [track(number, duration_seconds=5.0) for number in range(5)]
+    told = corpus([*(track(5 + number, posts=()) for number in range(MOST_TOLD + 50)), *short], level(MOST_TOLD + 55))
+    ranking = rank(FEED, told, now_us=NOW_US, rules=replace(STEADY, percentile=0.0, second_opinion=0.0))
+    counts = Counter(one.why for one in ranking.aside)
+    assert (counts[Why.NO_POST], counts[Why.DURATION]) == (MOST_TOLD, 5)

@@ -65,6 +65,17 @@ def test_chances_fall_by_exp_of_the_rank_over_the_decay(track: MakeTrack) -> Non
     assert heads[1] / heads[2] == pytest.approx(np.e, rel=0.3)
 
 
+def test_equals_have_equal_chances_wherever_their_addresses_put_them(track: MakeTrack) -> None:
+    """A hundred that are as good as each other, behind a hundred that are better."""
+    better = ranked(track, 100)
+    equal = [Candidate(number, track(number), Parts(weight=-500.0), Reason.MOOD) for number in range(100, 200)]
+    times = np.zeros(200)
+    for slot in range(600):
+        times[numbers(draw([*better, *equal], seed=f"s{slot}", decay=40.0, exploration=0.15)[:30])] += 1
+    assert times[100:150].sum() == pytest.approx(times[150:].sum(), rel=0.15)
+    assert times[:50].sum() > 1.5 * times[50:100].sum()
+
+
 def test_15_percent_of_places_ignore_the_rank_but_never_the_first(track: MakeTrack) -> None:
     candidates = ranked(track, 400)
     shares = []

@@ -14,9 +14,10 @@ from feedgen.checks import Checks
 from feedgen.corpus import Corpus
 from feedgen.fits import Fits
 from feedgen.hearsay import Gate
+from feedgen.opinions import place_among
 from feedgen.ranking import Ledger, Why
 from feedgen.rules import Rules
-from feedgen.scoring import Admitted, admit, measure_freshness, measure_popularity, place_among
+from feedgen.scoring import Admitted, admit, measure_freshness, measure_popularity
 from store.tracks import RankableTrack
 
 MakeTrack = Callable[..., RankableTrack]
@@ -159,6 +160,43 @@ def test_a_feed_is_made_from_the_best_400_by_each_opinion_and_what_is_new(track:
     assert found <= {*range(5200, 6000), 4000}
     assert found & {*range(5200, 5600)}
     assert found & {*range(5600, 6000)}
+
+
+def test_who_may_not_enter_takes_nobodys_place_in_the_pool(track: MakeTrack, corpus: MakeCorpus) -> None:
+    """A veto bars the 600 best by either opinion: the feed is made of the 400 best of the others, not of nobody."""
+    tracks = [track(number, first_seen_us=0) for number in range(4000)]
+    rising = np.arange(4000.0)
+    gate = Gate(Why.VETO, "rock-punk", np.ones(4000), rising >= 3400)
+    admitted, ledger = judge(corpus(tracks, {"calm": Fits(prompts=rising, gates=(gate,))}), percentile=0.5)
+    assert set(numbers(admitted)) == set(range(3000, 3400))
+    assert {one.why for one in ledger.rows} == {Why.VETO}
+    assert ledger.rows[0].track_uri == tracks[3999].uri, "the best of those that were kept out are told of"
+    disagreeing = np.where(rising >= 3400, 0.0, rising)  # tags speak against the 600 best by prompts
+    both, ledger = judge(corpus(tracks, {"calm": Fits(prompts=rising, tags=disagreeing)}), percentile=0.5)
+    assert set(range(3000, 3400)) == set(numbers(both))
+    assert {one.why for one in ledger.rows} == {Why.ONE_OPINION}
+
+
+def test_of_an_artist_a_feed_takes_no_more_than_have_their_turn_within_a_month(
+    track: MakeTrack, corpus: MakeCorpus
+) -> None:
+    """One who has the 500 best tracks leaves the pool to others but for the best 30; what is new comes on top."""
+    tracks = [
+        track(number, artist=0 if number >= 3500 else number + 1, first_seen_us=NOW_US if number == 3600 else 0)
+        for number in range(4000)
+    ]
+    admitted, _ = judge(corpus(tracks, {"calm": Fits(tags=np.arange(4000.0))}), percentile=0.5)
+    assert set(numbers(admitted)) == {*range(3970, 4000), 3600, *range(3130, 3500)}
+
+
+@pytest.mark.parametrize("count", [3, 60])
+def test_what_is_no_number_is_no_score(track: MakeTrack, corpus: MakeCorpus, count: int) -> None:
+    """NaN and infinity, in a corpus of any size, are as if nobody had listened."""
+    values = np.full(count, 3.0) + np.arange(count)
+    values[:3] = (np.nan, np.inf, -np.inf)
+    admitted, _ = judge(corpus([track(number) for number in range(count)], {"calm": Fits(values, values)}))
+    assert admitted.scored == count - 3
+    assert not {0, 1, 2} & set(numbers(admitted))
 
 
 def test_a_fresh_track_gains_at_most_30_percent_and_loses_half_in_14_days() -> None:

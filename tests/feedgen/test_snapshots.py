@@ -305,6 +305,18 @@ def test_a_deleted_post_is_replaced_by_the_next_best_one_in_snapshots_that_reade
     assert page.next is None
 
 
+def test_two_entries_that_lost_their_posts_never_end_on_the_same_spare_one() -> None:
+    """A post stands in for the first entry that it can show, on whatever page, also once that one has its own again."""
+    shelf = shelf_of(6)
+    lost = alive_but({1, 4, 5}, {1: 77, 4: 77, 5: 78})
+    assert [numbers(shelf.page(None, limit, lost)) for limit in (6, 4)] == [[0, 77, 2, 3, 78], [0, 77, 2, 3]]
+    follow = shelf.page(None, 4, lost).next
+    assert numbers(shelf.page(follow, 4, lost)) == [78]
+    assert numbers(shelf.page(None, 6, alive_but({4}, {1: 77, 4: 77}))) == [0, 1, 2, 3, 5]
+    gone = shelf.page(None, 6, lambda uri: () if uri.endswith("/t1") else lost(uri))
+    assert numbers(gone) == [0, 2, 3, 77, 78], "nobody else's any more"
+
+
 def test_the_newest_order_is_kept_in_full() -> None:
     """Scores move without changing what readers get: the snapshot stays, what people are told is new."""
     shelf = shelf_of(2)

@@ -76,7 +76,9 @@ def test_a_style_takes_more_than_40_percent_only_where_nothing_else_is_left(
 
 def test_a_feed_of_one_style_shows_them_all(track: MakeTrack) -> None:
     order = line_up([track(number, style="electronic-drone") for number in range(80)])
-    assert space_out(order, RULES, Ledger()) == order
+    ledger = Ledger()
+    assert space_out(order, RULES, ledger) == order
+    assert ledger.rows == [], "nobody gave way to anybody"
 
 
 @given(artists=st.lists(st.integers(0, 25), max_size=150))

@@ -109,9 +109,21 @@ def test_what_its_artist_shows_with_a_card_goes_a_little_ahead(track: MakeTrack,
 
 
 def test_depth_grows_with_age_and_falls_with_likes() -> None:
-    assert measure_depth(30.0, 0) == pytest.approx(0.632, abs=1e-3)
+    assert measure_depth(30.0, 0) == 0.63
     assert measure_depth(1e6, 0) == pytest.approx(1.0)
     assert measure_depth(90.0, 0) > measure_depth(90.0, 1) > measure_depth(90.0, 30) > 0
+
+
+def test_what_was_found_in_the_same_weeks_is_equally_overlooked(track: MakeTrack, corpus: MakeCorpus) -> None:
+    """As after a backfill: nobody likes anything yet, all were found within days. Neither the hour nor an address says
+    who is seen first.
+    """
+    count = 200
+    tracks = [track(number, first_seen_us=NOW_US - 200 * DAY_US - number * HOUR_US) for number in range(count)]
+    told, firsts = corpus(tracks), list[int]()
+    for day in range(60):
+        firsts += shown(DEEP, told, NOW_US + day * DAY_US)[:30]
+    assert sum(number < count // 2 for number in firsts) / len(firsts) == pytest.approx(0.5, abs=0.05)
 
 
 def test_deep_cuts_change_every_day_and_not_within_one(track: MakeTrack, corpus: MakeCorpus) -> None:

@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feedgen.likes import MIN_EDGES, co_likes
 from feedgen.personal import STRANGERS_FIRST, strangers_first
 from feedgen.taste import (
     FUSION,
     MAX_ANCHORS,
-    MIN_EDGES,
     Anchor,
     AnchorKind,
     Prefs,
-    co_likes,
     decay,
     find_pockets,
     fuse,
@@ -52,10 +51,31 @@ def test_a_like_weighs_half_after_thirty_days_and_never_more_than_now() -> None:
     assert weights.tolist() == pytest.approx([1.0, 0.5, 0.25, 1.0])
 
 
+def test_likes_that_are_all_old_still_lie_somewhere() -> None:
+    """Whose records claim to be of 1970, or who has not liked anything for years, has a taste all the same."""
+    sound = np.stack([near(0, 1), near(0, 2), near(0, 3), near(1, 4), near(0, 5)])
+    old = decay([anchor("a", 20_000), anchor("b", 20_001), anchor("c", 20_002)], NOW_US)
+    assert 0 < old.max() < 1e-100
+    assert taste_of(sound, rows(0, 1, 2), old, pockets=1, together=rows()).rows.tolist() == [4, 3]
+    many = np.concatenate([sound, np.stack([near(1, seed) for seed in range(2_000)])])
+    assert 4 in taste_of(many, rows(0, 1, 2), old, pockets=1, together=rows()).rows
+
+
+def test_what_is_liked_stays_a_like_on_a_playlist_and_a_long_playlist_makes_room_for_likes() -> None:
+    said = [anchor("a", 3), anchor("a", 1, AnchorKind.PLAYLIST), anchor("b", 2, AnchorKind.PLAY)]
+    assert newest_anchors(said) == (anchor("a", 1), anchor("b", 2, AnchorKind.PLAY))
+    listed = [anchor(f"listed {number}", 1, AnchorKind.PLAYLIST) for number in range(2 * MAX_ANCHORS)]
+    liked = [anchor(f"liked {number}", 100 + number) for number in range(20)]
+    found = newest_anchors([*listed, *liked])
+    assert len(found) == MAX_ANCHORS
+    assert set(liked) <= set(found)
+    assert [one.at_us for one in found] == sorted((one.at_us for one in found), reverse=True)
+
+
 def test_one_anchor_a_track_the_newest_first_and_not_too_many() -> None:
     said = [anchor("a", 3), anchor("b", 2), anchor("a", 1, AnchorKind.REPOST), anchor("c", 9)]
     assert newest_anchors(said) == (anchor("a", 1, AnchorKind.REPOST), anchor("b", 2), anchor("c", 9))
-    assert len(newest_anchors([anchor(str(number), number) for number in range(300)])) == MAX_ANCHORS
+    assert len(newest_anchors([anchor(str(number), number) for number in range(900)])) == MAX_ANCHORS
 
 
 @pytest.mark.parametrize(("value", "pockets", "relevance", "exploration"), [(0, 1, 0.9, 0), (1, 5, 0.4, 0.4)])
@@ -139,7 +159,7 @@ def test_every_taste_of_a_viewer_is_served() -> None:
     axes = [axis for axis in (0, 5, 9) for _ in range(20)]
     sound = np.stack([near(axis, seed, 0.2) for seed, axis in enumerate(axes)])
     liked = rows(0, 1, 2, 20, 21)  # of axes 0 and 5
-    found = taste_of(sound, liked, np.ones(5), pockets=2)
+    found = taste_of(sound, liked, np.ones(5), pockets=2, together=rows())
     first = [axes[row] for row in found.rows[:20]]
     assert set(first) == {0, 5}
     assert min(first.count(0), first.count(5)) >= 8
@@ -156,14 +176,14 @@ def test_one_pocket_is_the_order_by_hand() -> None:
     for row in set(range(40)) - set(liked.tolist()):
         best = sorted((max(0.0, float(sound[row] @ sound[one])) * w for one, w in zip(liked, weights, strict=True)))
         by_hand[row] = sum(part * value for part, value in zip((4, 2, 1), best[::-1], strict=True))
-    found = taste_of(sound, liked, weights, pockets=1)
+    found = taste_of(sound, liked, weights, pockets=1, together=rows())
     assert found.rows.tolist() == sorted(by_hand, key=lambda row: -by_hand[row])
 
 
 def test_what_was_not_heard_is_no_taste_and_fits_none() -> None:
     sound = np.stack([near(0, 1), np.zeros(SIZE, np.float32), near(0, 2)])
-    assert taste_of(sound, rows(0), np.ones(1), pockets=1).rows.tolist() == [2]
-    assert taste_of(sound, rows(1), np.ones(1), pockets=1).rows.tolist() == []
+    assert taste_of(sound, rows(0), np.ones(1), pockets=1, together=rows()).rows.tolist() == [2]
+    assert taste_of(sound, rows(1), np.ones(1), pockets=1, together=rows()).rows.tolist() == []
     assert nearest_to(sound, rows(1)).rows.tolist() == []
 
 

@@ -6,8 +6,9 @@ import asyncio
 import base64
 import logging
 import random
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from store.index import VectorIndex
 from tests.feedgen.conftest import Records, artist_did
 from tests.lexicons import check_value, find
 
+VECTORS = orjson.loads((Path(__file__).parents[1] / "vectors" / "service-auth-jwts.json").read_bytes())
 LOG = Log(logging.getLogger("earmark.test"))
 SERVICE = "did:web:music.example.com"
 PUBLISHER = "did:plc:pppppppppppppppppppppppp"
@@ -208,7 +210,9 @@ async def test_P115_who_says_nothing_of_themselves_gets_the_mix_with_the_pinned_
     following = await service.page(limit=10, cursor=body["cursor"])
     assert all("reason" not in entry for entry in following["feed"])
     assert "reason" not in (await service.page(limit=1))["feed"][0], "P113: a poll sees the head"
-    assert set(await service.shown(limit=7)) == set(range(COUNT))
+    order = [entry.track_uri for entry in (await service.feeds.ranking("for-you")).entries]
+    assert [uri(number) for number in await service.shown(limit=7)] == order, "the pin takes nobody's place"
+    assert len(order) > COUNT - 5
     assert service.looked_up == []
     assert service.records.asked == []
 
@@ -289,6 +293,33 @@ async def test_P116_P126_a_token_that_cannot_be_believed_is_refused(
     assert (refused.value.name, refused.value.status) == (name, 401)
 
 
+@pytest.mark.parametrize("vector", VECTORS["tokens"], ids=lambda vector: str(vector["name"]))
+async def test_P115_P116_the_shared_vectors_at_a_personal_feed(
+    service: Service, vector: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = VECTORS["signingKeyFor"]
+    issuer = Did(next(iter(named)))
+    key = PublicKey.from_did_key(named.get(vector["name"], named[issuer]))
+
+    async def key_of(did: str, refresh: bool) -> PublicKey:
+        service.looked_up.append(did)
+        return key
+
+    monkeypatch.setattr(service.methods, "_resolve_key", key_of)
+    service.clock.ahead = VECTORS["now"] - NOW_US / 1_000_000
+    policy = {"no-jti": ("accept", None), "high-s": ("reject", "BadJwtSignature"), "empty": ("accept", None)}
+    expect, error = policy.get(vector["name"], (vector["expect"], vector.get("error")))
+    if expect == "accept":
+        assert (await service.page(token=vector["jwt"]))["feed"]
+        assert service.records.asked == ([issuer] if vector["jwt"] else [])
+        return
+    with pytest.raises(XrpcError) as refused:
+        await service.page(token=vector["jwt"])
+    assert (refused.value.name, refused.value.status) == (error, 401)
+    assert service.records.asked == [], "nobody's records are read for a forged token"
+    assert error == "BadJwtSignature" or service.looked_up == []
+
+
 async def test_P117_P122_both_audiences_are_ours_and_a_page_may_be_asked_for_twice_with_one_token(
     service: Service,
 ) -> None:
@@ -364,6 +395,35 @@ async def test_a_reader_whose_order_is_gone_meets_nothing_twice(service: Service
     mixed = await service.page(limit=10)
     before = {int(entry["post"].rpartition("/p")[2]) for entry in mixed["feed"] if "reason" not in entry}
     assert not before & set(await service.shown(by=ANN, cursor=mixed["cursor"]))
+
+
+async def test_an_order_goes_when_its_time_is_over_also_if_nobody_asks_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feedgen.viewing.HELD_SECONDS", 0.05)
+    service.likes(ANN, 0, 2, 4)
+    first = await service.page(by=ANN, limit=5)
+    async with asyncio.timeout(30):
+        while service.viewing.held:
+            await asyncio.sleep(0.01)
+    seen = [int(entry["post"].rpartition("/p")[2]) for entry in first["feed"]]
+    assert not set(seen) & set(await service.shown(by=ANN, cursor=first["cursor"])), "the reader goes on"
+
+
+@pytest.mark.parametrize("feed", [FOR_YOU, MORE_LIKE])
+async def test_what_is_explained_is_the_order_that_is_seen(service: Service, feed: str) -> None:
+    """Also after the order was made anew with its head kept (P113)."""
+    rkey = service.methods.rkeys[feed]
+    service.likes(ANN, 0, 2, 4)
+    await service.page(feed, by=ANN)
+    for numbers in ((0, 2, 4), (0, 1, 3, 5, 7)):
+        service.likes(ANN, *numbers)
+        service.clock.ahead += FRESH_SECONDS
+        seen = await service.shown(feed, ANN)
+        ranking = await service.viewing.ranking(rkey, await service.viewing.describe(rkey, ANN))
+        assert ranking is not None
+        assert [entry.track_uri for entry in ranking.entries] == [uri(number) for number in seen]
+    assert await service.viewing.ranking(rkey, await service.viewing.describe(rkey, BOB)) is None
 
 
 async def test_the_order_is_made_once_for_readers_at_once(service: Service) -> None:
@@ -445,6 +505,10 @@ async def test_three_times_less_of_an_artist_and_the_artist_leaves_that_feed(sto
     assert (await service.viewing.describe("for-you", ANN)).left_out == frozenset({artist})
     other = await service.viewing.describe("more-like", ANN)
     assert (other.left_out, len(other.disliked)) == (frozenset(), TOO_OFTEN)
+    body = {"feed": MORE_LIKE, "interactions": told[:1]}  # of one of them in the other feed as well
+    await service.send(SEND_INTERACTIONS, service.token(ANN, SEND_INTERACTIONS), body)
+    assert (await service.viewing.describe("for-you", ANN)).left_out == frozenset({artist}), "said there all the same"
+    assert (await service.viewing.describe("more-like", ANN)).left_out == frozenset()
 
 
 async def test_P128_everything_is_counted_and_what_nobody_knows_is_no_mistake(service: Service) -> None:
@@ -551,7 +615,7 @@ async def test_what_is_no_post_of_a_track_changes_nothing(service: Service) -> N
     assert (await service.viewing.describe("for-you", ANN)).disliked == frozenset()
 
 
-async def test_forget_me_takes_everything_back(service: Service) -> None:
+async def test_forget_me_takes_everything_back(service: Service, tmp_path: Path) -> None:
     service.likes(ANN, 0, 2, 4)
     await service.tell(ANN, ("requestLess", 10), ("requestMore", 12))
     await service.tell(BOB, ("requestLess", 10))
@@ -569,6 +633,11 @@ async def test_forget_me_takes_everything_back(service: Service) -> None:
         assert await feedback.of_viewer(reader, viewer_key(ANN, SECRET)) == []
         assert len(await feedback.of_viewer(reader, viewer_key(BOB, SECRET))) == 1
     assert await service.send(nsid, service.token(ANN, nsid), {}) == {"forgotten": 0}
+    assert service.viewing.held == 0
+    with closing(sqlite3.connect(tmp_path / "earmark.db")) as database:
+        dump = "\n".join(database.iterdump())
+    assert post(3) in dump, "all that there is"
+    assert ANN not in dump, "no table names her, not even that of the tokens"
 
 
 async def test_knobs_alone_make_a_feed_of_ones_own(service: Service) -> None:

@@ -134,6 +134,24 @@ def test_replies_and_adult_posts_are_marked() -> None:
     assert (link.reply, link.adult) == (False, False)
 
 
+@pytest.mark.parametrize(
+    ("told", "langs"),
+    [
+        (["pt-BR", "en", "EN-us"], ("pt", "en")),
+        (["de", "fr", "it", "es"], ("de", "fr", "it")),  # a post names three at most
+        (["zxx", "und", "haw"], ("haw",)),
+        (["english", "x" * 100_000, "", "-en", "e1", 7, None, ["en"]], ()),
+        ([], ()),
+        ("en", ()),
+        ({"en": 1}, ()),
+        (None, ()),
+    ],
+)
+def test_the_languages_that_a_post_says_it_is_in(told: Any, langs: tuple[str, ...]) -> None:
+    (link,) = links(embed=QUOTE, langs=told)
+    assert link.langs == langs
+
+
 def test_the_prefilter_names_collections_and_hosts() -> None:
     assert RULES.needles() == (
         b"cloud.soundsky.audio",

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from core.errors import Corrupt, Misconfigured, Unreachable
 from core.home import default_home
 from models.bundle import read_bundle
 from models.catalogue import get_pack
-from models.pack import Consent, is_installed, pack_folder, verify
+from models.pack import PACK_NAMES, Consent, choose, is_installed, pack_folder, verify
 from models.pull import pull
 
 WHEEL = "musicnn-0.1.0-py3-none-any.whl"
@@ -226,3 +227,11 @@ def test_what_a_conversion_makes_belongs_to_the_pack(stand_in_home: tuple[Path, 
         verify(tmp_path, "clap", catalogue=catalogue)
     again = pull("clap", tmp_path, source=catalogue.parent, catalogue=catalogue)
     assert again.pack_hash == verify(home, "clap", catalogue=catalogue).pack_hash
+
+
+def test_whatever_packs_are_chosen_every_mood_feed_is_judged_and_its_vetoes_are_kept() -> None:
+    """A feed has prompts for clap and tags for musicnn, a veto asks effnet or else musicnn: never a silent pass."""
+    sets = [some for count in range(len(PACK_NAMES) + 1) for some in combinations(PACK_NAMES, count)]
+    for wanted, installed in product(sets, sets):
+        chosen = set(choose(wanted, installed))
+        assert "musicnn" in chosen or {"effnet", "clap"} <= chosen

@@ -15,15 +15,13 @@ import numpy as np
 import pytest
 
 from core.analysis import Analysis, Space, Vector
-from core.errors import Misconfigured
-from core.feed import PROMPT_WRAPPERS, Feed, FeedKind, TagRule, Veto
+from core.feed import PROMPT_WRAPPERS, Feed
 from models.crew import Crew
 from models.pack import PackSet, select
 from models.prompts import (
     build_prompt_query,
     feed_queries,
     load_neutral_prompts,
-    refuse_unanswerable,
     score_prompts,
 )
 
@@ -183,24 +181,6 @@ async def test_feeds_ask_effnet_for_styles_where_it_listens(stand_in_home: tuple
     assert query.styles is not None
     assert query.tags is None
     assert sorted(query.styles.positive[0].tolist())[-2:] == [0.5, 1.0], "moods count half as much (FEEDS 2.2)"
-
-
-def test_a_feed_that_nothing_can_judge_is_a_mistake(stand_in_home: tuple[Path, Path]) -> None:
-    effnet_and_clap = packs(stand_in_home, "effnet", "clap")
-    with pytest.raises(Misconfigured, match=r"own.*prompts"):
-        refuse_unanswerable(FEEDS, effnet_and_clap)
-    refuse_unanswerable(FEEDS[:1], effnet_and_clap)
-    refuse_unanswerable(FEEDS, packs(stand_in_home, "musicnn", "effnet"))
-    refuse_unanswerable([Feed("fresh", "Fresh", "", kind=FeedKind.FRESH)], effnet_and_clap)
-
-
-def test_a_veto_that_nothing_can_keep_is_a_mistake(stand_in_home: tuple[Path, Path]) -> None:
-    """Never a silent pass: without effnet the tag rule holds, and that needs musicnn."""
-    veto = Veto(("rock-punk",), TagRule({"msd:punk": 1.0}, 1.0))
-    clap_alone = PackSet(tuple(one for one in packs(stand_in_home, "clap").installed if one.pack.name == "clap"))
-    with pytest.raises(Misconfigured, match=r"calm.*effnet"):
-        refuse_unanswerable([replace(FEEDS[0], vetoes=(veto,))], clap_alone)
-    refuse_unanswerable([replace(FEEDS[0], vetoes=(veto,))], packs(stand_in_home, "musicnn", "clap"))
 
 
 async def test_texts_through_the_real_child(stand_in_home: tuple[Path, Path]) -> None:

@@ -11,12 +11,11 @@ import pytest_asyncio
 
 from core.types import AtUri, Nsid
 from feedgen.publish import GENERATOR_COLLECTION
+from tests.earmark.test_pictures import png
 from tests.network.following import running
 from tests.network.pds import PASSWORD
 from tests.network.test_enrolment import Operator
-from tests.network.world import Samples, World
-
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+from tests.network.world import Samples, World, compose
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -50,7 +49,7 @@ async def test_p100_p101_p129_feeds_are_published_changed_and_removed(
     await world.pds.create(operator.account, GENERATOR_COLLECTION, theirs, rkey="calm")
     artist = await world.sign_up(world.pds)
     picture = tmp_path / "avatar.png"
-    picture.write_bytes(PNG)
+    picture.write_bytes(png(100, 100))
     async with running(operator.settings) as service:
         track = await artist.track(techno)
         post = await artist.post(track)
@@ -92,7 +91,7 @@ async def test_p100_p101_p129_feeds_are_published_changed_and_removed(
 async def test_a_feed_that_opens_is_published_by_itself(
     world: World, operator: Operator, techno: Samples, tmp_path: Path
 ) -> None:
-    """Only with a password to do it with; what is there already is not touched."""
+    """Only with a password to do it with, and once: what is there is left, and what was taken away stays away."""
     password = tmp_path / "password"
     password.write_text(PASSWORD)
     feeds = operator.settings.feeds.model_copy(update={"password_file": password})
@@ -111,3 +110,21 @@ async def test_a_feed_that_opens_is_published_by_itself(
 
         await service.until(published)
         assert "heavy" not in await records(world, operator)
+        code, removed = await call(operator, "unpublish", "dance-floor", "--yes")
+        assert (code, [change["action"] for change in removed["changes"]]) == (0, ["remove"])
+        await world.pds.delete(operator.account, AtUri(operator.account.did, Nsid(GENERATOR_COLLECTION), "fresh"))
+        left = set(await records(world, operator))
+    async with running(settings.model_copy(update={"feeds": operator.settings.feeds})) as service:
+        another = await artist.track(compose("calm"))
+        shown = await artist.post(another)
+        await service.ended(another)
+        await service.shows(shown, "calm")
+    async with running(settings) as service:
+
+        async def published_more() -> bool:
+            return "calm" in await records(world, operator)
+
+        await service.until(published_more)
+        assert not {"dance-floor", "fresh"} & set(await records(world, operator)), "taken away, by whatever means"
+        await call(operator, "publish", "fresh", "--yes")
+        assert left | {"calm", "fresh"} <= set(await records(world, operator))

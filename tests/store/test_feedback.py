@@ -30,6 +30,22 @@ async def test_the_last_word_on_a_track_counts_and_only_that_of_its_viewer(store
         assert len(await feedback.of_viewer(tx, other)) == 1
 
 
+async def test_the_same_said_in_two_feeds_is_known_of_both_until_the_opposite_is_said(store, make):
+    viewer = viewer_key(make.did(1), SECRET)
+    uri = make.uri(1)
+    async with store.write() as tx:
+        for later, feed in enumerate(("for-you", "more-like", "for-you")):
+            await feedback.put(tx, viewer, feed, {uri: LESS}, now_us=START_US + later)
+        assert await feedback.of_viewer(tx, viewer) == [
+            Feedback(uri, "for-you", LESS, START_US + 2),
+            Feedback(uri, "more-like", LESS, START_US + 1),
+        ]
+        await feedback.put(tx, viewer, "more-like", {uri: MORE}, now_us=START_US + 3)
+        assert await feedback.of_viewer(tx, viewer) == [Feedback(uri, "more-like", MORE, START_US + 3)]
+        await feedback.put(tx, viewer, "for-you", {uri: MORE}, now_us=START_US + 4)
+        assert await feedback.forget(tx, viewer) == 1, "one track, whatever was said of it"
+
+
 async def test_nothing_in_the_database_names_a_viewer_without_the_secret(store, make, place):
     did = make.did(1)
     async with store.write() as tx:

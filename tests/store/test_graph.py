@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from bench.embeddings import heard, near
 from core.analysis import Space
 from core.errors import Unstored
+from earmark.demo.music import PIECES
 from store import analyses, tracks
-from store.graph import Precision
+from store.graph import Graph, Precision
 from store.index import VectorIndex
 from store.nearest import Nearest
 from store.rows import Rows
@@ -211,7 +213,9 @@ def test_recall_on_clustered_vectors(precision, monkeypatch):
 
 @pytest.mark.parametrize("precision", list(Precision))
 def test_recall_on_what_was_heard(real_vectors, precision, monkeypatch):
-    """Windows of the demo's music (and of the clips, if they are there), with the graph forced."""
+    """Windows of the demo's music (and of the clips, if they are there), with the graph forced. `python -m bench index`
+    listens to all of it.
+    """
     monkeypatch.setattr("store.nearest.SIGNS_FROM", 0 if precision is Precision.SIGNS else 10**9)
     nearest = Nearest(Space.MUSICNN_SOUND, Rows(400), exact_below=1)
     for number, vector in enumerate(real_vectors):
@@ -225,7 +229,40 @@ def test_recall_on_what_was_heard(real_vectors, precision, monkeypatch):
 
 @pytest.fixture(scope="module")
 def real_vectors(pack_home):
-    return heard(pack_home, hop_seconds=2.0)
+    """Every second piece, for composing them takes most of the time; of each so much more."""
+    return heard(pack_home, hop_seconds=0.8, pieces=[piece.title for piece in PIECES[1::2]])
+
+
+def test_a_graph_that_cannot_be_written_is_an_error_of_the_system(tmp_path):
+    """Also where the disk is full just before its end, which usearch does not notice."""
+    rows = Rows(SIZE)
+    for number, vector in enumerate(VECTORS):
+        rows.put(number + 1, vector)
+    graph, path = Graph.build(rows, Precision.BF16), tmp_path / "graph"
+    with pytest.raises(OSError, match="cannot be written"):
+        graph.save(tmp_path / "absent" / "graph")
+    graph.save(path)
+    size = path.stat().st_size
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in (size - 1, size // 2, 0):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, usual[1]))
+        try:
+            with pytest.raises(OSError, match="cannot be written"):
+                graph.save(tmp_path / "part")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
+@pytest.mark.parametrize("number", [0.0, np.nan, np.inf])
+def test_a_vector_without_direction_is_none(number):
+    nearest = Nearest(CLAP, Rows(4), exact_below=1)
+    for track_id in (1, 2):
+        nearest.put(track_id, np.eye(4, dtype=np.float32)[track_id])
+    nearest.put(1, np.full(4, number, np.float32))
+    nearest.renew()
+    assert nearest.graph is not None
+    assert len(nearest.graph) == 1
+    assert nearest.search(np.ones(4, np.float32), 5, None) == [(2, 1.0)]
 
 
 def test_no_graph_where_the_greatest_product_need_not_be_near():

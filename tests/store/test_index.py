@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import hashlib
 import math
 
 import numpy as np
@@ -162,11 +164,25 @@ def _halve_manifest(folder):
 
 
 def _edit(**changes):
+    """As if it had been written so: with the right sum."""
+
     def edit(folder):
         path = folder / "p" / "manifest.json"
-        path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | changes))
+        manifest = orjson.loads(path.read_bytes()) | changes
+        del manifest["sha256"]
+        manifest["sha256"] = hashlib.sha256(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        path.write_bytes(orjson.dumps(manifest))
 
     return edit
+
+
+def _scribble(before, after):
+    def scribble(folder):
+        path = folder / "p" / "manifest.json"
+        assert before in path.read_bytes()
+        path.write_bytes(path.read_bytes().replace(before, after))
+
+    return scribble
 
 
 @pytest.mark.parametrize(
@@ -180,6 +196,8 @@ def _edit(**changes):
         _edit(format=0),
         _edit(store="another"),
         _edit(watermark="x"),
+        _scribble(b'"watermark": 20', b'"watermark": 22'),  # past what was applied: a removed track would stay
+        _scribble(b"{", b"["),
         _edit(watermark=10**6),  # ahead of the log: the database came back from a backup
         _edit(spaces={}),
     ],
@@ -216,6 +234,26 @@ async def test_a_crash_while_a_checkpoint_is_written_leaves_the_older_one(store,
     monkeypatch.undo()
     again = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
     await _assert_true(again, store, make)
+
+
+async def test_what_a_killed_child_left_goes_before_the_next_one_writes(store, make, folder, monkeypatch):
+    """It may be what fills the disk: with it in the way nothing would ever be stored again."""
+    await _fill(store, make, range(10))
+    index = await VectorIndex.open(store, folder, spaces=SPACES, generation="p")
+    await index.checkpoint()
+    whole = {path.name for path in (folder / "p").iterdir()}
+    (folder / "p" / "musicnn-tags.99.rows.4711.part").write_bytes(b"half")
+    (folder / "p" / "of-a-stranger").mkdir()
+
+    def fill_up(path, rows):
+        assert {one.name for one in path.parent.iterdir()} == whole, "the older one is there, and nothing else"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("store.checkpoint._write_rows", fill_up)
+    with pytest.raises(Unstored, match="No space left"):
+        await index.checkpoint()
+    monkeypatch.undo()
+    await _assert_true(await VectorIndex.open(store, folder, spaces=SPACES, generation="p"), store, make)
 
 
 async def test_a_folder_that_cannot_be_written_is_named(store, make, folder):

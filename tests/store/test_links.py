@@ -43,6 +43,20 @@ async def test_every_link_is_kept_and_only_usable_ones_are_ranked(store, make):
         assert len(await links.of_track(tx, uri, limit=2)) == 2
 
 
+async def test_what_a_link_says_of_its_post_comes_back_and_follows_the_post(store, make):
+    uri = make.uri(1)
+    first = make.link(uri, post=1, card=True, langs=("pt", "en"))
+    async with store.write() as tx:
+        await judge(tx, make, 1)
+        await links.put(tx, [first], now_us=NOW)
+        assert await links.of_track(tx, uri) == [first]
+        (track,) = await tracks.rankable(tx)
+        assert track.links == (first,)
+        edited = make.link(uri, post=1, card=True)
+        await links.put(tx, [edited], now_us=NOW + 1)
+        assert await links.of_track(tx, uri) == [edited]
+
+
 async def test_a_flood_of_links_does_not_push_the_artists_own_posts_out(store, make):
     """The best 50 are ranked: own, credited, what somebody likes, then by the account's age, rule, card and time."""
     uri = make.uri(1)
