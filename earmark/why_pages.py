@@ -147,7 +147,7 @@ def _link(track: ShownTrack) -> str:
 
 def _place(told: Mapping[str, Any]) -> str:
     if "place" in told:
-        return f"place {told['place'] + 1} of {told['tracks']}, {REASONS[Reason(told['reason'])]}."
+        return f"place {told['place'] + 1} of {told['tracks']} on Bluesky now, {REASONS[Reason(told['reason'])]}."
     return f"not among the {told['tracks']} tracks that it shows on Bluesky now."
 
 

@@ -570,7 +570,7 @@ async def test_a_page_shows_a_feed_and_leads_to_why(site: Site) -> None:
     told = await (await site.client.get(href)).text()
     assert "<bdi>&lt;b&gt;Bold&lt;/b&gt; &amp;  $name</bdi>" in told
     assert "<script" not in told.lower()
-    assert " of 30, new." in told
+    assert " of 30 on Bluesky now, new." in told
     document = await (await site.client.get("/feeds/fresh.json")).json(content_type=None)
     assert document["home_page_url"] == "https://music.example.com/feeds/fresh"
 
