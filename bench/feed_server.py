@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import resource
 import sys
-import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,15 +17,13 @@ from typing import Any
 from aiohttp import web
 
 from bench import corpus
-from core import sections
+from bench.beside import serve_beside
 from core.clock import SystemClock
 from core.errors import Transient
 from core.keys import PublicKey, SigningKey
-from core.log import set_up
 from core.metrics import Metrics
 from earmark.collecting import collect_rarely
-from earmark.limits import Limits
-from earmark.web import Web, json_answer
+from earmark.web import json_answer
 from feedgen import FeedMethods, feed_uri
 from store import Store
 
@@ -65,10 +61,6 @@ async def serve(database: Path) -> None:
         known_key=keys.get,
     )
 
-    async def usage(_: web.Request) -> web.Response:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return json_answer({"cpu_seconds": time.process_time(), "peak_kb": peak})
-
     async def list_feeds(_: web.Request) -> web.Response:
         open_moods = [feed.rkey for feed in feeds.feeds if not feed.personal]
         shown = set(await feeds.open_feeds())
@@ -78,31 +70,8 @@ async def serve(database: Path) -> None:
         await feeds.refresh()
         return json_answer({})
 
-    async def healthy() -> None:
-        return None
-
-    server = Web(
-        methods=methods.queries(),
-        pages={"/cpu": usage, "/feeds": list_feeds, "/refresh": refresh},
-        healthy=healthy,
-        version="bench",
-        limits=Limits(sections.Limits(requests=10**9, client_header="X-Forwarded-For"), clock),
-        metrics=metrics,
-        log=set_up(),
-    )
-
-    async def bare(_: web.Request) -> web.Response:
-        return web.Response(body=b'{"feed":[]}', content_type="application/json")
-
-    yardstick = web.Application()
-    yardstick.router.add_get("/bare", bare)
-    yardstick.router.add_get("/cpu", usage)
-    for app in (server.app, yardstick):
-        runner = web.AppRunner(app, access_log=None, max_line_size=65_536)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+    pages = {"/feeds": list_feeds, "/refresh": refresh}
+    await serve_beside(methods.queries(), pages, bare=b'{"feed":[]}', clock=clock, metrics=metrics)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,13 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from bench.worker import peak_resident_mb
-from core import sections
+from bench.beside import serve_beside
 from core.clock import SystemClock, format_datetime
 from core.keys import SigningKey
 from core.label import Label
-from core.log import set_up
 from core.metrics import Metrics
 from core.types import Did
-from earmark.limits import Limits
-from earmark.web import Web, json_answer
+from earmark.web import json_answer
 from labeler.methods import LabelMethods
 from store import Store, labels
 
@@ -68,40 +65,14 @@ async def serve(path: Path) -> None:
     store = await Store.open(path, clock=clock)
     methods = LabelMethods(store, src=SRC)
 
-    async def usage(_: web.Request) -> web.Response:
-        return json_answer({"cpu_seconds": time.process_time(), "peak_mb": peak_resident_mb()})
-
     async def publish(_: web.Request) -> web.Response:
         label = Label(SRC, subject(0), VALUES[0], format_datetime(clock.now_us()), sig=bytes(64))
         async with store.write() as tx:
             await labels.append(tx, [label], key_id="did:key:bench")
         return json_answer({"committed": time.monotonic()})  # a clock that all processes share
 
-    async def healthy() -> None:
-        return None
-
-    server = Web(
-        methods=[methods.query_labels, methods.subscribe_labels],
-        pages={"/cpu": usage, "/publish": publish},
-        healthy=healthy,
-        version="bench",
-        limits=Limits(sections.Limits(requests=10**9, client_header="X-Forwarded-For"), clock),
-        metrics=metrics,
-        log=set_up(),
-    )
-
-    async def bare(_: web.Request) -> web.Response:
-        return web.Response(body=b'{"labels":[]}', content_type="application/json")
-
-    yardstick = web.Application()
-    yardstick.router.add_get("/bare", bare)
-    yardstick.router.add_get("/cpu", usage)
-    for app in (server.app, yardstick):
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+    offered = [methods.query_labels, methods.subscribe_labels]
+    await serve_beside(offered, {"/publish": publish}, bare=b'{"labels":[]}', clock=clock, metrics=metrics)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def measure(database: Path, seconds: float) -> dict[str, Any]:
         figures["p99_ms"] = max(late)
         figures["p99_ms_bare"] = _p99_ms(bare_port, ["/bare"], half["anonymous"], seconds, with_tokens=False)
         figures["half_load_per_second"] = round(half["anonymous"])
-        figures["peak_mb"] = round(usage(port)["peak_kb"] / 1024)
+        figures["peak_mb"] = round(usage(port)["peak_mb"])
     return figures
 
 

@@ -9,7 +9,6 @@ from core.clock import Clock
 from core.errors import XrpcError
 from core.feed import Feed
 from core.serviceauth import KeyResolver, bearer, verify
-from core.types import AtUri
 from core.xrpc import Call, Method, Param, Query
 from earmark.reasons import Reasons
 from earmark.showing import Showing, tell_ranked
@@ -18,6 +17,7 @@ from earmark.turns import Turns
 from feedgen.context import MAX_CONTEXT_BYTES
 from feedgen.cursor import MAX_CURSOR_LENGTH
 from feedgen.live import LiveFeeds
+from feedgen.methods import find_rkey
 from feedgen.ranking import Ranking
 from feedgen.viewing import Viewing
 
@@ -101,14 +101,9 @@ class TrackFeedMethods:
             return await self._viewing.ranking(feed.rkey, viewer)
 
     def _find(self, uri: str) -> Feed:
-        feed = self._track_feeds.find(self._feeds_by_uri.get(uri, ""))
-        if feed is not None:
-            return feed
-        try:
-            AtUri.parse(uri)
-        except ValueError:
-            raise XrpcError("InvalidRequest", "feed must be the at-uri of a feed, with a DID") from None
-        raise XrpcError("UnknownFeed", "this service does not have that feed")
+        feed = self._track_feeds.find(find_rkey(self._feeds_by_uri, uri))
+        assert feed is not None
+        return feed
 
     def _tell_context(self, text: str | None, uri: str) -> dict[str, Any]:
         """What a feedContext that came with an entry of ours says; nothing that others wrote is repeated."""

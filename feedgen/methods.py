@@ -29,6 +29,18 @@ SERVICE_FRAGMENT = "#bsky_fg"
 PIN = "app.bsky.feed.defs#skeletonReasonPin"
 
 
+def find_rkey(rkeys: Mapping[str, str], uri: str) -> str:
+    """The rkey of the feed of this at-uri. Raises XrpcError (InvalidRequest, UnknownFeed)."""
+    rkey = rkeys.get(uri)
+    if rkey is not None:
+        return rkey
+    try:
+        AtUri.parse(uri)
+    except ValueError:
+        raise XrpcError("InvalidRequest", "feed must be the at-uri of a feed, with a DID") from None
+    raise XrpcError("UnknownFeed", "this service does not have that feed")
+
+
 class FeedMethods:
     """The methods, to be mounted by the web module. `key` (32 secret bytes, stable across restarts) signs cursors."""
 
@@ -91,7 +103,7 @@ class FeedMethods:
         """One page as JSON bytes. Raises XrpcError UnknownFeed, InvalidRequest; for a personal feed also those of P126
         for a token that cannot be believed: whose feed it is must be known.
         """
-        rkey = self._find(call.params["feed"])
+        rkey = find_rkey(self.rkeys, call.params["feed"])
         text = call.params["cursor"]
         cursor = None if text is None else decode_cursor(text, feed=rkey, key=self._key)
         limit: int = call.params["limit"]
@@ -156,16 +168,6 @@ class FeedMethods:
         if counter is None:
             counter = self._counters[judged] = self._metrics.anonymous.labels(judged)
         counter.inc()
-
-    def _find(self, uri: str) -> str:
-        rkey = self.rkeys.get(uri)
-        if rkey is not None:
-            return rkey
-        try:
-            AtUri.parse(uri)
-        except ValueError:
-            raise XrpcError("InvalidRequest", "feed must be the at-uri of a feed, with a DID") from None
-        raise XrpcError("UnknownFeed", "this service does not have that feed")
 
     def _judge_token(self, headers: Mapping[str, str]) -> str:
         """What to count: `absent`, `verified`, `plausible`, or the rule it breaks. Never refuses a reader (P115).
